@@ -1,0 +1,51 @@
+#include "base/err.h"
+
+#include <stdio.h>
+#include <string.h>
+
+int ls_err_set(struct ls_err *err, enum ls_err_class class, int code, const char *format, ...)
+{
+    if (err == NULL)
+        return -1;
+    /* Formatted aside first: an argument may be err->text itself. */
+    char text[sizeof(err->text)];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof(text), format, args);
+    va_end(args);
+    err->class = class;
+    err->code = code;
+    memcpy(err->text, text, sizeof(text));
+    return -1;
+}
+
+int ls_err_prefix(struct ls_err *err, const char *format, ...)
+{
+    if (err == NULL)
+        return -1;
+    char prefix[sizeof(err->text)];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(prefix, sizeof(prefix), format, args);
+    va_end(args);
+    char text[2 * sizeof(err->text) + 2];
+    snprintf(text, sizeof(text), "%s: %s", prefix, err->text);
+    text[sizeof(err->text) - 1] = '\0';
+    memcpy(err->text, text, sizeof(err->text));
+    return -1;
+}
+
+const char *ls_err_class_name(enum ls_err_class class)
+{
+    switch (class) {
+    case LS_ERR_NONE:
+        return "none";
+    case LS_ERR_RETRY:
+        return "retry";
+    case LS_ERR_POISON:
+        return "poison";
+    case LS_ERR_FATAL:
+        return "fatal";
+    }
+    return "unknown";
+}

@@ -1,0 +1,37 @@
+/*
+ * The one error object. Every function that can fail takes a `struct ls_err *` and returns 0 or -1;
+ * on -1 the object says what kind of failure it is, the store's own code, and a message that names
+ * what is wrong, where, and what to do. Libraries fill it and never log; programs and the worker
+ * loop log it, once.
+ */
+#ifndef LS_BASE_ERR_H
+#define LS_BASE_ERR_H
+
+#include <stdarg.h>
+
+/* What a failure means for the one who met it (docs/ARCHITECTURE.md, "Verdicts"). */
+enum ls_err_class {
+    LS_ERR_NONE = 0,
+    LS_ERR_RETRY,  /* may heal by itself: outage, overload, lock, failover */
+    LS_ERR_POISON, /* this record (or line, or value) can never be accepted */
+    LS_ERR_FATAL,  /* the set-up is wrong: a person has to act */
+};
+
+struct ls_err {
+    enum ls_err_class class;
+    int code;       /* the store's or library's own code (errno, MySQL error, HTTP status), or 0 */
+    char text[480]; /* one line, bounded, never empty when class is set */
+};
+
+/* Fills err (which may be NULL) and returns -1, so that callers can `return ls_err_set(...)`. */
+int ls_err_set(struct ls_err *err, enum ls_err_class class, int code, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+
+/* Puts `prefix: ` (formatted) before the text of err and returns -1. No-op on NULL. */
+int ls_err_prefix(struct ls_err *err, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/* "retry", "poison", "fatal", "none": used in headers, logs and reports. */
+const char *ls_err_class_name(enum ls_err_class class);
+
+#endif

@@ -1,0 +1,103 @@
+#include "cli/cli.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+
+volatile int ls_cli_stop;
+
+void ls_cli_error(const char *format, ...)
+{
+    fprintf(stderr, "%s: ", program_invocation_name);
+    va_list args;
+    va_start(args, format);
+    vfprintf(stderr, format, args);
+    va_end(args);
+    fputc('\n', stderr);
+}
+
+static const struct argp_option config_options[] = {
+    {"config", 'c', "FILE", 0, "Configuration (default: $LOCKSTEP_CONFIG, else ./lockstep.yaml)", 90},
+    {0},
+};
+
+static error_t parse_config(int key, char *arg, struct argp_state *state)
+{
+    const char **path = state->input;
+    switch (key) {
+    case 'c':
+        *path = arg;
+        return 0;
+    case ARGP_KEY_INIT:
+        if (*path == NULL)
+            *path = getenv("LOCKSTEP_CONFIG");
+        if (*path == NULL || **path == '\0')
+            *path = "lockstep.yaml";
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+const struct argp ls_config_argp = {config_options, parse_config, NULL, NULL, NULL, NULL, NULL};
+
+struct ls_config *ls_cli_config(const char *path)
+{
+    struct ls_config *config = NULL;
+    struct ls_err err = {0};
+    if (ls_config_read(path, &config, &err) < 0) {
+        ls_cli_error("%s", err.text);
+        if (err.code == ENOENT)
+            ls_cli_error("name a configuration with --config FILE or $LOCKSTEP_CONFIG");
+        return NULL;
+    }
+    return config;
+}
+
+int ls_cli_sinks(const struct ls_config *config, char *const *names, size_t n_names,
+                 bool all_if_none, const struct ls_sink_config ***ret, size_t *ret_n)
+{
+    bool all = n_names == 0 && all_if_none;
+    size_t count = all ? config->n_sinks : n_names;
+    const struct ls_sink_config **sinks = ls_calloc(count, sizeof(const struct ls_sink_config *));
+    size_t chosen = 0;
+    for (size_t i = 0; i < count; i++) {
+        struct ls_err err = {0};
+        const struct ls_sink_config *sink =
+            all ? &config->sinks[i] : ls_config_sink(config, names[i], &err);
+        if (sink == NULL) {
+            ls_cli_error("%s", err.text);
+            free(sinks);
+            return -1;
+        }
+        bool twice = false;
+        for (size_t j = 0; j < chosen; j++)
+            twice |= sinks[j] == sink;
+        if (!twice)
+            sinks[chosen++] = sink;
+    }
+    *ret = sinks;
+    *ret_n = chosen;
+    return 0;
+}
+
+static void on_signal(int number)
+{
+    if (ls_cli_stop && number == SIGINT)
+        _exit(LS_EXIT_INTERRUPTED);
+    ls_cli_stop = 1;
+}
+
+void ls_cli_catch_signals(void)
+{
+    struct sigaction action = {.sa_handler = on_signal};
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    signal(SIGPIPE, SIG_IGN);
+}

@@ -1,0 +1,54 @@
+/*
+ * What all subcommands share: exit codes, the configuration, argument parsing over argp, and the
+ * rule that results go to stdout, messages and progress to stderr.
+ */
+#ifndef LS_CLI_CLI_H
+#define LS_CLI_CLI_H
+
+#include <argp.h>
+
+#include "pipeline/config.h"
+
+enum ls_exit {
+    LS_EXIT_OK = 0,
+    LS_EXIT_DIFFERENT = 1, /* done, and something is not as it should be: differences, rejects */
+    LS_EXIT_FAILED = 2,    /* could not be done, or could not tell */
+    LS_EXIT_USAGE = 64,    /* wrong arguments */
+    LS_EXIT_CONFIG = 78,   /* wrong configuration or schema file */
+    LS_EXIT_INTERRUPTED = 130,
+};
+
+/* One per subcommand, in cli/cmd_<name>.c; argv[0] is "lockstep <name>". Returns the exit code. */
+int ls_cmd_publish(int argc, char **argv);
+int ls_cmd_replay(int argc, char **argv);
+int ls_cmd_resync(int argc, char **argv);
+int ls_cmd_run(int argc, char **argv);
+int ls_cmd_schema(int argc, char **argv);
+int ls_cmd_status(int argc, char **argv);
+int ls_cmd_topics(int argc, char **argv);
+int ls_cmd_verify(int argc, char **argv);
+
+/*
+ * -c, --config FILE for every subcommand: use as an argp child (`{&ls_config_argp, 0, NULL, 0}`) with a
+ * `const char **` as child input. Default: $LOCKSTEP_CONFIG, else ./lockstep.yaml.
+ */
+extern const struct argp ls_config_argp;
+
+/* Reads the configuration or prints why not to stderr and returns NULL (exit LS_EXIT_CONFIG). */
+struct ls_config *ls_cli_config(const char *path);
+
+/* "lockstep <command>: text" on stderr. */
+void ls_cli_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/*
+ * The sinks that `--sink NAME` (any number) or `--all` chose: fills a fresh array that the caller
+ * frees. With none chosen and all_if_none, all. Prints and returns -1 on an unknown name.
+ */
+int ls_cli_sinks(const struct ls_config *config, char *const *names, size_t n_names,
+                 bool all_if_none, const struct ls_sink_config ***ret, size_t *ret_n);
+
+/* Set by SIGINT and SIGTERM after ls_cli_catch_signals(); a second SIGINT ends the program. */
+extern volatile int ls_cli_stop;
+void ls_cli_catch_signals(void);
+
+#endif

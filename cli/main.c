@@ -1,0 +1,59 @@
+/* The program: finds the subcommand and hands over. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "cli/cli.h"
+
+struct command {
+    const char *name;
+    const char *summary;
+    int (*run)(int argc, char **argv);
+};
+
+/* In the order in which a newcomer meets them. */
+static const struct command commands[] = {
+};
+
+static void print_help(FILE *out)
+{
+    fputs("Usage: lockstep COMMAND [OPTION...]\n"
+          "Keeps MySQL shards, Redis Clusters and Elasticsearch clusters in step with one Kafka log.\n\n"
+          "Commands:\n",
+          out);
+    for (size_t i = 0; i < LS_COUNT(commands); i++)
+        fprintf(out, "  %-10s %s\n", commands[i].name, commands[i].summary);
+    fputs("\n`lockstep COMMAND --help` explains a command, with examples.\n"
+          "Exit codes: 0 done, 1 done but something differs or was rejected, 2 failed or could not\n"
+          "tell, 64 wrong arguments, 78 wrong configuration.\n",
+          out);
+}
+
+int main(int argc, char **argv)
+{
+    const char *name = argc > 1 ? argv[1] : NULL;
+    if (name == NULL) {
+        print_help(stderr);
+        return LS_EXIT_USAGE;
+    }
+    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0) {
+        print_help(stdout);
+        return LS_EXIT_OK;
+    }
+    if (strcmp(name, "--version") == 0) {
+        puts("lockstep " LS_VERSION);
+        return LS_EXIT_OK;
+    }
+    for (size_t i = 0; i < LS_COUNT(commands); i++) {
+        if (strcmp(name, commands[i].name) != 0)
+            continue;
+        LS_CLEANUP_FREE char *invocation = ls_asprintf("lockstep %s", name);
+        program_invocation_name = invocation;
+        argp_err_exit_status = LS_EXIT_USAGE;
+        argv[1] = invocation;
+        return commands[i].run(argc - 1, argv + 1);
+    }
+    fprintf(stderr, "lockstep: unknown command '%s'; see `lockstep --help`\n", name);
+    return LS_EXIT_USAGE;
+}

@@ -1,0 +1,104 @@
+/*
+ * A sink: the writing side of a store, as an ops table per kind (mysql, redis, es).
+ *
+ * The sink instance (instance.h) reads the log, decodes, keeps the newest record of each key and
+ * cuts the work into units; a sink has one or more lanes, each a thread with its own live handles
+ * (so they need no locks) that takes units, writes them, and gives every record a verdict. A lane
+ * serves a fixed set of partitions; a batch belongs to one lane, so a dead MySQL server stops only
+ * the partitions that live on it.
+ *
+ * Lanes do not retry, back off, count, log or quarantine: that is the instance's, once for all
+ * kinds. A lane reconnects when it is given the next unit.
+ */
+#ifndef LS_CONSUMERS_SINK_H
+#define LS_CONSUMERS_SINK_H
+
+#include "pipeline/config.h"
+#include "pipeline/record.h"
+
+/*
+ * Work for one lane. The lane may not touch it after ls_lane_complete. Only records whose verdict is
+ * LS_PENDING are work; others are left alone (a unit comes back with only its retries pending).
+ */
+struct ls_unit {
+    struct ls_record **records;
+    uint32_t n_records;
+    /*
+     * Marks to write with the records or after them, guarded; they cover earlier units only, so
+     * their order among the records is free. marks_written is set by the lane when all are durable.
+     */
+    struct ls_mark *marks;
+    uint32_t n_marks;
+    bool marks_written;
+    /* Take a record of an equal version too (repair); the mark is guarded as ever. */
+    bool repair;
+
+    /*
+     * Results. For each record: verdict APPLIED, STALE, RETRY, POISON (reject is LS_REJECT_STORE)
+     * or FATAL. A store that only counts (MySQL) may not know which record of a statement was
+     * stale: then it marks as many of them APPLIED and STALE as the server counted.
+     * err is the worst failure met (FATAL over RETRY over POISON), for the log and status; class
+     * NONE when all went well. Each POISON record's own text is set by ls_unit_poison.
+     */
+    struct ls_err err;
+
+    struct ls_unit *next; /* the queue's */
+    void *owner;          /* the instance's */
+};
+
+/* Verdict POISON with the store's reason, kept for the quarantine. Called by lanes. */
+void ls_unit_poison(struct ls_unit *unit, struct ls_record *record, int code, const char *text);
+
+/* Gives verdict RETRY or FATAL (by err->class; POISON is not for this) to all pending records. */
+void ls_unit_fail(struct ls_unit *unit, const struct ls_err *err);
+
+/* Keeps err in unit->err if it is worse than what is there. */
+void ls_unit_note(struct ls_unit *unit, const struct ls_err *err);
+
+/* The lane's end of its queue. Thread-safe. */
+struct ls_lane;
+/*
+ * Next unit, waiting up to timeout_ms (-1: for ever, 0: not at all). NULL: none in time, or closing.
+ */
+struct ls_unit *ls_lane_take(struct ls_lane *lane, int timeout_ms);
+/* Gives a unit back with its verdicts. */
+void ls_lane_complete(struct ls_lane *lane, struct ls_unit *unit);
+/* True when the lane shall finish what it has taken and return from run_lane. */
+bool ls_lane_closing(struct ls_lane *lane);
+/* An eventfd that is readable while a unit waits or the lane is closing: for poll(2). Do not read it. */
+int ls_lane_fd(struct ls_lane *lane);
+
+struct ls_sink; /* each kind embeds its own state behind it */
+
+struct ls_sink_ops {
+    enum ls_sink_kind kind;
+    bool wants_values; /* needs record->values (redis stores the wire body and does not) */
+    bool wants_hash;   /* needs record->hash */
+
+    /* Builds the shared, read-only state from configuration. No I/O. */
+    int (*open)(const struct ls_sink_config *config, struct ls_sink **ret, struct ls_err *err);
+    void (*close)(struct ls_sink *sink);
+
+    /* Lanes, and which one serves a partition (its records and its mark). */
+    unsigned (*n_lanes)(const struct ls_sink *sink);
+    unsigned (*lane_of)(const struct ls_sink *sink, int32_t partition);
+    /* At most this many records and wire bytes in one unit (UINT32_MAX: as the batch is). */
+    uint32_t (*unit_records)(const struct ls_sink *sink);
+    uint32_t (*unit_bytes)(const struct ls_sink *sink);
+
+    /*
+     * A lane thread's whole life: connect lazily, take units until the lane is closing, complete
+     * every unit that was taken (when closing, too: with its verdicts, bounded by the request
+     * timeout), clean up. Several units may be held at once (pipelines, requests in flight) and may
+     * complete in any order.
+     */
+    void (*run_lane)(struct ls_sink *sink, unsigned lane_index, struct ls_lane *lane);
+};
+
+extern const struct ls_sink_ops ls_mysql_sink_ops;
+extern const struct ls_sink_ops ls_redis_sink_ops;
+extern const struct ls_sink_ops ls_es_sink_ops;
+
+const struct ls_sink_ops *ls_sink_ops_for(enum ls_sink_kind kind);
+
+#endif
