@@ -16,6 +16,12 @@
 #include "pipeline/config.h"
 #include "pipeline/record.h"
 
+struct ls_refusal { /* why a store refused a record for good: for the quarantine */
+    struct ls_record *record;
+    int code;
+    char text[256];
+};
+
 /*
  * Work for one lane. The lane may not touch it after ls_lane_complete. Only records whose verdict is
  * LS_PENDING are work; others are left alone (a unit comes back with only its retries pending).
@@ -41,6 +47,8 @@ struct ls_unit {
      * NONE when all went well. Each POISON record's own text is set by ls_unit_poison.
      */
     struct ls_err err;
+    struct ls_refusal *refusals; /* one per POISON record, made by ls_unit_poison */
+    uint32_t n_refusals;
 
     struct ls_unit *next; /* the queue's */
     void *owner;          /* the instance's */
