@@ -1,0 +1,174 @@
+# shellcheck shell=bash
+# What the machine must have: Debian packages, the servers' jars, the tests' Python packages.
+# Sourced by ./dev. Whatever is there already costs a look and no network.
+
+PACKAGES_BASE=(
+    build-essential meson ninja-build pkg-config
+    librdkafka-dev libhiredis-dev default-libmysqlclient-dev libcurl4-openssl-dev libmsgpack-dev
+    libcriterion-dev libyaml-dev libjansson-dev libxxhash-dev liblmdb-dev
+    mariadb-server redis-server redis-tools openjdk-17-jdk-headless maven
+    python3 python3-venv procps iproute2 ca-certificates
+)
+PACKAGES_CLANG=(clang clang-format clang-tidy libclang-rt-14-dev)
+readonly PACKAGES_BASE PACKAGES_CLANG
+
+JAR_LIST=$ROOT/tests/stack/jars.sha256
+REQUIREMENTS=$ROOT/tests/requirements.txt
+readonly JAR_LIST REQUIREMENTS
+
+command_deps() {
+    case ${1:-} in
+        "") deps_all ;;
+        --check) deps_check ;;
+        *) die "deps: unknown option '$1'; there is --check" ;;
+    esac
+}
+
+deps_all() {
+    deps_ensure base
+    deps_jars &
+    local jars=$!
+    deps_venv || { wait "$jars"; return 1; }
+    wait "$jars"
+}
+
+# Says what is missing; the exit code says whether anything is.
+deps_check() {
+    local missing
+    missing=$(deps_missing "${PACKAGES_BASE[@]}" "${PACKAGES_CLANG[@]}")
+    [[ -z $missing ]] || say "packages not installed:" $missing
+    jars_complete || say "the servers' jars are missing or damaged: $(jars_dir)"
+    [[ -x $(deps_venv_dir)/bin/python ]] || say "the tests' Python packages are missing"
+    [[ -z $missing ]] && jars_complete && [[ -x $(deps_venv_dir)/bin/python ]]
+}
+
+deps_ensure() {
+    local missing
+    case $1 in
+        base) missing=$(deps_missing "${PACKAGES_BASE[@]}") ;;
+        clang) missing=$(deps_missing "${PACKAGES_CLANG[@]}") ;;
+    esac
+    [[ -n $missing ]] || return 0
+    # shellcheck disable=SC2086 # one word per package
+    deps_install $missing
+}
+
+# dpkg-query fails for a package it has never heard of, and says 'installed' for the others.
+deps_missing() {
+    local installed
+    installed=$(dpkg-query -W -f='${db:Status-Status} ${Package}\n' "$@" 2>/dev/null | sed -n 's/^installed //p')
+    comm -23 <(printf '%s\n' "$@" | sort) <(sort <<<"$installed") | tr '\n' ' '
+}
+
+deps_install() {
+    command -v apt-get >/dev/null || die "this needs Debian's apt-get; please install: $*"
+    local sudo=()
+    if [[ $(id -u) != 0 ]]; then
+        command -v sudo >/dev/null || die "not root, and there is no sudo; please install: $*"
+        sudo=(sudo)
+    fi
+    say "installing: $*"
+    # One root shell, so that sudo asks once. While it installs, policy-rc.d keeps the packages'
+    # own services from starting; one that is there already is left as it is.
+    "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive bash -euo pipefail -c '
+        guard=/usr/sbin/policy-rc.d
+        if [[ ! -e $guard ]]; then
+            trap "rm -f $guard" EXIT
+            printf "#!/bin/sh\nexit 101\n" >"$guard"
+            chmod 755 "$guard"
+        fi
+        apt-get -qq update
+        apt-get -qq -y --no-install-recommends -o Dpkg::Use-Pty=0 install "$@" >/dev/null
+    ' deps "$@"
+}
+
+# Debian's own, which the installed packages fit; another one on PATH only where there is none.
+deps_python() {
+    if [[ -x /usr/bin/python3 ]]; then
+        echo /usr/bin/python3
+    else
+        command -v python3 || die "no python3: run ./dev deps"
+    fi
+}
+
+jars_dir() {
+    local digest
+    digest=$(sha256sum "$JAR_LIST")
+    echo "$CACHE/jars-${digest:0:12}"
+}
+
+jars_complete() {
+    local dir
+    dir=$(jars_dir)
+    [[ -d $dir ]] && (cd "$dir" && sha256sum --check --strict --status "$JAR_LIST")
+}
+
+deps_jars() {
+    local dir
+    dir=$(jars_dir)
+    if [[ -d $dir ]]; then
+        jars_complete && return 0
+        say "damaged, and downloaded again:"
+        (cd "$dir" && sha256sum --check --quiet "$JAR_LIST" 2>&1) | sed 's/^/    /' >&2 || true
+    fi
+    mkdir -p "$CACHE"
+    (
+        flock 9
+        if ! jars_complete; then
+            jars_download "$dir"
+        fi
+    ) 9>"$CACHE/.jars.lock"
+}
+
+# Into a temporary directory first: what is incomplete never has the name of what is complete.
+jars_download() {
+    local dir=$1 part attempt
+    say "downloading Kafka and Elasticsearch (about 110 MB)"
+    for attempt in 1 2; do
+        part=$(mktemp -d "$CACHE/.jars.XXXXXX")
+        if jars_fetch "$part" && (cd "$part" && sha256sum --check --strict --quiet "$JAR_LIST") >&2; then
+            rm -rf "$dir"
+            mv "$part" "$dir"
+            rm -rf "$CACHE/maven"
+            return 0
+        fi
+        rm -rf "$part" "$CACHE/maven"
+        say "attempt $attempt: the jars are not what $JAR_LIST lists"
+    done
+    die "could not get the servers' jars"
+}
+
+# Maven's repository is our own, and kept only until all is there, so that an interrupted download
+# goes on where it was and a damaged file is nobody else's.
+jars_fetch() {
+    local out=$1
+    mvn -q -B -T2 -f "$ROOT/tests/stack/jars/pom.xml" -Dmaven.repo.local="$CACHE/maven" \
+        -Djars.out="$out" dependency:copy-dependencies >&2 || return 1
+    mkdir "$out/elasticsearch/transport-netty4"
+    mv "$out"/elasticsearch/netty-*.jar "$out"/elasticsearch/transport-netty4-*.jar \
+        "$out/elasticsearch/transport-netty4"
+    chmod 755 "$out"
+}
+
+deps_venv_dir() {
+    local digest
+    digest=$(cat "$REQUIREMENTS" <("$(deps_python)" --version) | sha256sum)
+    echo "$CACHE/venv-${digest:0:12}"
+}
+
+# A virtual environment can't be renamed, so a file in it says that it is complete.
+deps_venv() {
+    local dir
+    dir=$(deps_venv_dir)
+    [[ ! -e $dir/complete ]] || return 0
+    say "installing the tests' Python packages"
+    mkdir -p "$CACHE"
+    (
+        flock 9
+        [[ ! -e $dir/complete ]] || exit 0
+        rm -rf "$dir"
+        "$(deps_python)" -m venv "$dir"
+        "$dir/bin/pip" install --quiet --disable-pip-version-check -r "$REQUIREMENTS" >&2
+        touch "$dir/complete"
+    ) 9>"$CACHE/.venv.lock"
+}
