@@ -23,8 +23,12 @@ build_sanitized() {
 build_in() {
     local dir=$ROOT/$1
     shift
-    if [[ ! -e $dir/build.ninja ]]; then
-        meson setup "$dir" "$ROOT" "$@"
-    fi
-    ninja -C "$dir"
+    mkdir -p "$dir"
+    (
+        flock 9 # two commands at once must not build in one directory
+        if [[ ! -e $dir/build.ninja ]]; then
+            meson setup "$dir" "$ROOT" "$@" 9>&-
+        fi
+        ninja -C "$dir" 9>&-
+    ) 9>"$dir/.dev-lock"
 }

@@ -1,1 +1,155 @@
 # shellcheck shell=bash
+# test, fuzz, fmt and lint. Sourced by ./dev.
+
+FUZZ_SECONDS=60
+readonly FUZZ_SECONDS
+
+command_test() {
+    local unit=yes live=yes names=()
+    while [[ $# -gt 0 ]]; do
+        case $1 in
+            --unit) live=no ;;
+            --live) unit=no ;;
+            --full) export LOCKSTEP_TEST_FULL=1 ;;
+            -*) die "test: unknown option '$1'; there are --unit, --live and --full" ;;
+            *) names+=("$1") ;;
+        esac
+        shift
+    done
+    [[ $unit == yes || $live == yes ]] || die "test: --unit and --live exclude each other"
+
+    deps_all
+    # not local: the trap runs after this function, too
+    test_work=$(mktemp -d)
+    trap 'rm -rf "$test_work"' EXIT
+    build_program
+    if [[ $unit == yes ]]; then
+        test_programs build "${names[@]}"
+        build_sanitized
+        test_programs build-asan "${names[@]}"
+    fi
+    if [[ $live == yes ]]; then
+        test_live "${names[@]}"
+    fi
+    test_total
+}
+
+# test_programs BUILD-DIRECTORY NAME...
+test_programs() {
+    local dir=$1 filters=() name
+    shift
+    for name in "$@"; do
+        filters+=(--filter "$name")
+    done
+    say "== tests of $dir"
+    "$(deps_python)" "$ROOT/tests/stack/c_tests.py" "$ROOT/$dir" \
+        --json-summary "$test_work/$dir.json" "${filters[@]}" || true
+}
+
+# The live tests get a fresh stack of their own, and leave none behind.
+test_live() {
+    export LOCKSTEP_STACK=${LOCKSTEP_STACK:-test}
+    [[ $LOCKSTEP_STACK != local ]] || die "test: the live tests wipe their stack, so not 'local'"
+    export LOCKSTEP_CONFIG=$STATE/$LOCKSTEP_STACK/lockstep.yaml
+    export LOCKSTEP_BIN=$ROOT/build/lockstep
+    mkdir -p "$STATE"
+    exec 8>"$STATE/.test-$LOCKSTEP_STACK.lock"
+    flock -n 8 || die "test: other live tests are running on the stack '$LOCKSTEP_STACK'"
+    say "== live tests"
+    if stack wipe >&2 && trap 'stack wipe >&2 8>&- || true; rm -rf "$test_work"' EXIT && stack up >&2 8>&-; then
+        "$(deps_venv_dir)/bin/python" "$ROOT/tests/live/run.py" \
+            --json-summary "$test_work/live.json" "$@" 8>&- || true
+    fi
+    # without its summary, the runner or the stack itself has failed
+    [[ -s $test_work/live.json ]] || echo '{"passed": 0, "failed": 1}' >"$test_work/live.json"
+}
+
+# The one line at the end; the exit code says the same.
+test_total() {
+    "$(deps_python)" - "$test_work"/*.json <<'PYTHON'
+import json, sys
+parts = [json.load(open(path)) for path in sys.argv[1:]]
+passed, failed = (sum(part[key] for part in parts) for key in ("passed", "failed"))
+print(f"{passed} passed, {failed} failed")
+sys.exit(1 if failed else 0)
+PYTHON
+}
+
+# fuzz [TARGET] [SECONDS]
+command_fuzz() {
+    local target="" seconds=$FUZZ_SECONDS word
+    for word in "$@"; do
+        if [[ $word =~ ^[0-9]+$ ]]; then seconds=$word; else target=$word; fi
+    done
+    deps_ensure base
+    deps_ensure clang
+    CC=clang build_in build-fuzz -Dfuzz=true -Db_sanitize=address,undefined -Db_lundef=false
+
+    local programs=() program
+    for program in "$ROOT"/build-fuzz/tests/fuzz/fuzz_*; do
+        [[ -f $program && -x $program ]] || continue
+        [[ -z $target || $(fuzz_name "$program") == "$target" ]] && programs+=("$program")
+    done
+    [[ ${#programs[@]} -gt 0 ]] || die "fuzz: no target '${target:-fuzz_*}' in build-fuzz/tests/fuzz"
+    for program in "${programs[@]}"; do
+        fuzz_one "$program" "$seconds"
+    done
+}
+
+fuzz_name() {
+    local name=${1##*/}
+    echo "${name#fuzz_}"
+}
+
+# What it finds new goes to build-fuzz/corpus; the corpus in the tree is only read.
+fuzz_one() {
+    local program=$1 seconds=$2 name kept found
+    name=$(fuzz_name "$program")
+    kept=$ROOT/tests/fuzz/corpus/$name
+    found=$ROOT/build-fuzz/corpus/$name
+    mkdir -p "$found" "$ROOT/build-fuzz/findings"
+    [[ -d $kept ]] || die "fuzz: $name has no corpus in tests/fuzz/corpus/$name"
+    say "== fuzz $name for $seconds s"
+    "$program" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
+        -verbosity=1 -artifact_prefix="$ROOT/build-fuzz/findings/$name-" "$found" "$kept"
+}
+
+sources() {
+    (cd "$ROOT" && git ls-files --cached --others --exclude-standard -- "$@" | sort -u | while read -r file; do
+        if [[ -f $file ]]; then echo "$file"; fi
+    done)
+}
+
+command_fmt() {
+    local how=(-i)
+    case ${1:-} in
+        "") ;;
+        --check) how=(--dry-run -Werror) ;;
+        *) die "fmt: unknown option '$1'; there is --check" ;;
+    esac
+    deps_ensure clang
+    sources '*.c' '*.h' | (cd "$ROOT" && xargs -r clang-format --style=file "${how[@]}")
+}
+
+command_lint() {
+    local bad=0
+    deps_ensure base
+    deps_ensure clang
+    say "== clang-format"
+    command_fmt --check || bad=1
+    say "== clang-tidy"
+    build_in build
+    sources '*.c' | grep -v '^tests/fuzz/' |
+        (cd "$ROOT" && xargs -r -n 4 -P "$(nproc)" clang-tidy -p build --quiet) || bad=1
+    say "== shell and Python"
+    sources dev .ci/run 'tests/*.sh' | (cd "$ROOT" && xargs -r -n 1 bash -n) || bad=1
+    if command -v shellcheck >/dev/null; then
+        (cd "$ROOT" && shellcheck -x dev .ci/run) || bad=1
+    fi
+    sources '*.py' | (cd "$ROOT" && xargs -r "$(deps_python)" -c '
+import ast, sys
+for path in sys.argv[1:]:
+    ast.parse(open(path, encoding="utf-8").read(), path)') || bad=1
+    [[ $bad == 0 ]] || die "lint: see above"
+    say "lint: nothing to say"
+}

@@ -2,11 +2,13 @@
 # What the machine must have: Debian packages, the servers' jars, the tests' Python packages.
 # Sourced by ./dev. Whatever is there already costs a look and no network.
 
+# Only the servers' programs, from packages that hold no service: so nothing is ever started by
+# the system, neither now nor at the next boot, beside what may run there already.
 PACKAGES_BASE=(
     build-essential meson ninja-build pkg-config
     librdkafka-dev libhiredis-dev default-libmysqlclient-dev libcurl4-openssl-dev libmsgpack-dev
     libcriterion-dev libyaml-dev libjansson-dev libxxhash-dev liblmdb-dev
-    mariadb-server redis-server redis-tools openjdk-17-jdk-headless maven
+    mariadb-server-core mariadb-client-core redis-tools openjdk-17-jdk-headless maven
     python3 python3-venv procps iproute2 ca-certificates
 )
 PACKAGES_CLANG=(clang clang-format clang-tidy libclang-rt-14-dev)
@@ -68,18 +70,25 @@ deps_install() {
         sudo=(sudo)
     fi
     say "installing: $*"
-    # One root shell, so that sudo asks once. While it installs, policy-rc.d keeps the packages'
-    # own services from starting; one that is there already is left as it is.
+    # one root shell, so that sudo asks once
     "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive bash -euo pipefail -c '
-        guard=/usr/sbin/policy-rc.d
-        if [[ ! -e $guard ]]; then
-            trap "rm -f $guard" EXIT
-            printf "#!/bin/sh\nexit 101\n" >"$guard"
-            chmod 755 "$guard"
-        fi
         apt-get -qq update
-        apt-get -qq -y --no-install-recommends -o Dpkg::Use-Pty=0 install "$@" >/dev/null
-    ' deps "$@"
+        apt-get -qq -y --no-install-recommends -o Dpkg::Use-Pty=0 -o APT::Status-Fd=3 \
+            install "$@" 3>&1 >/dev/null
+    ' deps "$@" | deps_progress
+}
+
+# One line that counts up, on a terminal only. apt says "pmstatus:PACKAGE:PERCENT:TEXT".
+deps_progress() {
+    local kind package percent rest
+    while IFS=: read -r kind package percent rest; do
+        [[ -t 2 && $kind == *status && $percent =~ ^[0-9]+ ]] || continue
+        printf '\r\033[K    %s %3s %%' "$([[ $kind == dl* ]] && echo download || echo install)" \
+            "${percent%%.*}" >&2
+    done
+    if [[ -t 2 ]]; then
+        printf '\r\033[K' >&2
+    fi
 }
 
 # Debian's own, which the installed packages fit; another one on PATH only where there is none.

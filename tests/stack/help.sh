@@ -1,2 +1,89 @@
 # shellcheck shell=bash
-command_help() { echo "deps build stack demo test bench fuzz fmt lint lockstep"; }
+# What ./dev help says. Sourced by ./dev.
+
+command_help() {
+    case ${1:-} in
+        "") help_all ;;
+        stack) help_stack ;;
+        *)
+            help_all | grep -A 20 "^    $1\b" | awk 'NR > 1 && /^    [a-z]/ { exit } { print }' | grep . ||
+                die "help: there is no command '$1'"
+            ;;
+    esac
+}
+
+help_all() {
+    cat <<'TEXT'
+./dev COMMAND [ARGUMENT...]
+
+The first two:
+    demo            install, build, start the local stack, publish, and show seven stores follow
+                        ./dev demo
+    test            build and run every test; ends with "N passed, N failed"
+                        ./dev test                  all
+                        ./dev test --unit wire      no servers; only tests with "wire" in the name
+                        ./dev test --live           only against real servers (a stack of its own)
+                        ./dev test --full           the long ones too
+
+Every day:
+    build           build into build/; with --sanitize into build-asan/ (address, undefined)
+                        ./dev build --sanitize
+    lockstep        run build/lockstep on the local stack's configuration
+                        ./dev lockstep status --watch
+    stack           the local stack: Kafka, MariaDB, Redis, Elasticsearch; more in ./dev help stack
+                        ./dev stack up
+    fmt             format the C code; with --check only say what is not formatted
+                        ./dev fmt --check
+    lint            clang-format, clang-tidy, and the syntax of the scripts
+                        ./dev lint
+
+Sometimes:
+    deps            install what is missing: Debian packages, the servers' jars, the tests' Python
+                    packages; with --check only say what is missing
+                        ./dev deps --check
+    bench           measure rates
+                        ./dev bench
+    fuzz            fuzz every target, or one, for 60 seconds or as many as are given
+                        ./dev fuzz wire 300
+    help            this text
+                        ./dev help stack
+
+Environment:
+    LOCKSTEP_STACK        which stack (default local; ./dev test uses test)
+    LOCKSTEP_PORT_OFFSET  added to every port of a new stack
+    LOCKSTEP_STATE        where stacks live     (default ~/.local/state/lockstep)
+    LOCKSTEP_CACHE        where downloads live  (default ~/.cache/lockstep)
+    LOCKSTEP_CONFIG       another configuration for ./dev lockstep
+TEXT
+}
+
+help_stack() {
+    cat <<'TEXT'
+./dev stack COMMAND
+
+    up [NAME...]    start what is not running and wait until it answers; again and again if you like
+                        ./dev stack up
+    down [NAME...]  stop what `up` has started; the data stays
+                        ./dev stack down es-backup
+    status          what runs where, with pid, memory and data; exit code 0 only if all of it runs
+                        ./dev stack status --json
+    logs NAME       the end of a server's log; -f goes on, -n says how many lines
+                        ./dev stack logs kafka -f
+    wipe            down, then remove the stack's directory with all its data
+                        LOCKSTEP_STACK=mine ./dev stack wipe
+
+Servers (ports of the stack "local"; "test" has 1000 more):
+    kafka                  19092, controller 19093
+    mysql-1, mysql-2       13306, 13307
+    redis-a                16379-16381 (nodes redis-a-1, -2, -3), cluster bus 3100 above
+    redis-b                16382-16384 (nodes redis-b-1, -2, -3), cluster bus 3100 above
+    es-primary, es-backup, es-marketing, es-fallback
+                           19200-19203, transport 19300-19303
+
+Everything listens on 127.0.0.1 only. Each stack (LOCKSTEP_STACK=name) has a directory under
+~/.local/state/lockstep with data/, log/, secrets/ (generated passwords) and lockstep.yaml, the
+configuration that ./dev lockstep uses. Logging in by hand:
+    mariadb -h 127.0.0.1 -P 13306 -u lockstep -p"$(cat ~/.local/state/lockstep/local/secrets/mysql)" lockstep
+    REDISCLI_AUTH=$(cat ~/.local/state/lockstep/local/secrets/redis) redis-cli -c -p 16379 --user lockstep
+TEXT
+}

@@ -8,6 +8,7 @@ never signalled: the signal goes through a pidfd that was opened before the comp
 import json
 import os
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -17,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from instance import Instance, write_atomically
+from instance import Instance, StackError, write_atomically
 
 STOP_TIMEOUT_S = 20.0
 POLL_INTERVAL_S = 0.05
@@ -34,6 +35,15 @@ def wait_for(condition, timeout_s: float, interval_s: float = POLL_INTERVAL_S) -
     return True
 
 
+def program(*names: str) -> str:
+    """The path of the first of these programs that is installed."""
+    path = f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/bin"
+    for name in names:
+        if found := shutil.which(name, path=path):
+            return found
+    raise StackError(f"{names[0]} is not installed: run ./dev deps")
+
+
 @dataclass
 class Proc:
     """One server process: how to start it, and where its traces are."""
@@ -44,6 +54,7 @@ class Proc:
     data_dir: Path
     on_stopped: object = None  # called once the process has ended by SIGTERM
     argv: list = None  # set by its server's prepare()
+    program: str = None  # where argv[0] is not its path
 
     @property
     def pid_file(self) -> Path:
@@ -75,6 +86,7 @@ class Proc:
         with open(self.log_file, "ab") as log:
             child = subprocess.Popen(
                 self.argv,
+                executable=self.program,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -14,18 +14,11 @@ import subprocess
 from pathlib import Path
 
 from instance import Instance, StackError, locked, write_atomically
-from process import Proc
+from process import Proc, program
 
 SOCKET_PATH_MAX = 107
 DATABASE = "lockstep"
 USER = "lockstep"
-
-
-def _program(name: str) -> str:
-    path = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/bin")
-    if not path:
-        raise StackError(f"{name} is not installed: run ./dev deps")
-    return path
 
 
 class MariaDB:
@@ -52,7 +45,7 @@ class MariaDB:
         options, init = etc / f"{self.name}.cnf", self.instance.sub("secrets", f"{self.name}.sql")
         write_atomically(init, self._init_sql(), 0o600)
         write_atomically(options, self._options(init))
-        self.proc.argv = [_program("mariadbd"), f"--defaults-file={options}"]
+        self.proc.argv = [program("mariadbd"), f"--defaults-file={options}"]
 
     def _copy_template(self) -> None:
         template = make_template(self.instance)
@@ -109,7 +102,7 @@ open-files-limit=16384
         """Empty once the program's own user can log in over TCP, else why it can't."""
         run = subprocess.run(
             [
-                *(_program("mariadb"), "--no-defaults", "--protocol=tcp", "--host=127.0.0.1"),
+                *(program("mariadb"), "--no-defaults", "--protocol=tcp", "--host=127.0.0.1"),
                 *(f"--port={self.port}", f"--user={USER}", "--connect-timeout=2"),
                 *("--batch", "--skip-column-names", f"--execute=SELECT 1 FROM DUAL", DATABASE),
             ],
@@ -127,7 +120,7 @@ open-files-limit=16384
 def make_template(instance: Instance) -> Path:
     """A pristine data directory in the cache, for this version and this user."""
     version = subprocess.run(
-        [_program("mariadbd"), "--version"], capture_output=True, text=True, check=True
+        [program("mariadbd"), "--version"], capture_output=True, text=True, check=True
     ).stdout
     key = hashlib.sha256(f"{version} {getpass.getuser()}".encode()).hexdigest()[:12]
     template = instance.cache / f"mariadb-{key}"
@@ -139,7 +132,7 @@ def make_template(instance: Instance) -> Path:
             shutil.rmtree(part)
         run = subprocess.run(
             [
-                *(_program("mariadb-install-db"), "--no-defaults", f"--datadir={part}"),
+                *(program("mariadb-install-db"), "--no-defaults", f"--datadir={part}"),
                 *(f"--user={getpass.getuser()}", "--skip-test-db", "--skip-name-resolve"),
                 "--auth-root-authentication-method=socket",
                 f"--auth-root-socket-user={getpass.getuser()}",

@@ -1,5 +1,8 @@
 """Redis: two clusters of three masters each, without replicas.
 
+Debian's redis-tools holds the server's program under the name of its checker; the package
+redis-server adds a symbolic link and a service that would be started with the machine.
+
 The cluster is formed here, over the servers' own protocol, in three steps that may each be
 repeated after an interruption. (redis-cli --cluster create can't be repeated, and wants the
 password where other users may see it.)
@@ -9,7 +12,7 @@ import hashlib
 import socket
 
 from instance import Instance, write_atomically
-from process import Proc
+from process import Proc, program
 
 BUS_DISTANCE = 3100  # the default of 10000 would leave the range that port offsets keep free
 SLOTS = 16384
@@ -42,7 +45,8 @@ class RedisCluster:
             proc.data_dir.mkdir(parents=True, exist_ok=True)
             options = self.instance.sub("etc", f"{proc.name}.conf")
             write_atomically(options, self._options(proc, users))
-            proc.argv = ["redis-server", str(options)]
+            proc.argv = ["redis-server", str(options)]  # the program looks at its name
+            proc.program = program("redis-server", "redis-check-rdb")
 
     def _options(self, proc: Proc, users) -> str:
         return f"""\

@@ -1,0 +1,115 @@
+#!/usr/bin/env python3
+"""Runs the test programs that meson knows of in one build directory, and counts what they tell.
+
+    c_tests.py BUILD_DIR --json-summary FILE [--filter NAME]...
+
+Why not `meson test`: it counts programs, not tests; and Criterion runs every test in a child, so
+that a leak which the sanitizer finds there leaves the test passed and the exit code 0. Here the
+sanitizers write their reports into a directory, and every report is a failure.
+"""
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+PROGRAM_TIMEOUT_S = 900
+SYNTHESIS = re.compile(r"Synthesis: Tested: (\d+) \| Passing: (\d+) \| Failing: (\d+)")
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+UNDEFINED = "runtime error: "  # as UBSan says it, sometimes past its log_path
+REPORT_LINES = 40
+
+
+def registered(build: Path) -> list:
+    text = subprocess.run(
+        ["meson", "introspect", "--tests", str(build)], capture_output=True, text=True, check=True
+    ).stdout
+    return json.loads(text)
+
+
+def is_criterion(test: dict) -> bool:
+    return b"libcriterion" in Path(test["cmd"][0]).read_bytes()
+
+
+def run(test: dict, environment: dict, filters: list) -> tuple:
+    """(passed, failed) of one program."""
+    patterns = []
+    if is_criterion(test):
+        patterns = [word for name in filters for word in ("--filter", f"*{name}*")]
+    elif filters and not any(name in test["name"] for name in filters):
+        return 0, 0
+    try:
+        done = subprocess.run(
+            test["cmd"] + patterns,
+            env=environment,
+            cwd=test.get("workdir") or None,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=PROGRAM_TIMEOUT_S,
+            check=False,
+        )
+        output, code = done.stdout.decode(errors="replace"), done.returncode
+    except subprocess.TimeoutExpired as late:
+        output = (late.stdout or b"").decode(errors="replace")
+        output += f"\nstopped: it did not end within {PROGRAM_TIMEOUT_S} s"
+        code = -1
+    found = SYNTHESIS.search(COLOURS.sub("", output))
+    if found:
+        tested, passed = int(found[1]), int(found[2])
+        failed = tested - passed
+        if failed == 0 and (code != 0 or UNDEFINED in output):
+            failed = 1
+    else:
+        passed, failed = (1, 0) if code == 0 else (0, 1)
+    print(f"{test['name']}: {passed} passed, {failed} failed", flush=True)
+    if failed:
+        print(output.rstrip() + f"\n{test['name']}: exit code {code}", flush=True)
+    return passed, failed
+
+
+def show_reports(directory: Path) -> int:
+    reports = sorted(path for path in directory.iterdir() if path.stat().st_size)
+    for report in reports:
+        lines = report.read_text(encoding="utf-8", errors="replace").splitlines()
+        print(f"sanitizer report {report.name}:")
+        print("\n".join(f"    {line}" for line in lines[:REPORT_LINES]))
+        if len(lines) > REPORT_LINES:
+            print(f"    ... {len(lines) - REPORT_LINES} more lines")
+    return len(reports)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("build", type=Path)
+    parser.add_argument("--json-summary", type=Path, required=True)
+    parser.add_argument("--filter", action="append", default=[])
+    options = parser.parse_args()
+
+    tests = registered(options.build)
+    passed = failed = 0
+    with tempfile.TemporaryDirectory(prefix="lockstep-tests.") as work:
+        reports = Path(work)
+        environment = {
+            **os.environ,
+            "CRITERION_USE_COLORS": "never",
+            "ASAN_OPTIONS": f"log_path={reports}/asan:detect_leaks=1:strict_string_checks=1",
+            "UBSAN_OPTIONS": f"log_path={reports}/ubsan:print_stacktrace=1:halt_on_error=1",
+        }
+        for test in tests:
+            good, bad = run(test, environment, options.filter)
+            passed, failed = passed + good, failed + bad
+        failed += show_reports(reports)
+    if not tests:
+        print(f"no test is registered in {options.build}")
+        failed += 1
+    summary = json.dumps({"passed": passed, "failed": failed})
+    options.json_summary.write_text(summary + "\n", encoding="utf-8")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
