@@ -44,14 +44,23 @@ struct ls_schema {
     size_t n_fields;
     uint32_t *reserved; /* numbers of removed fields, never to be used again */
     size_t n_reserved;
+    int version_line;  /* of the schema file */
+    int reserved_line; /* of `reserved`, or of `fields` where nothing is reserved */
 };
 
-/* Reads and checks a schema file. Errors name file and line. The caller frees. */
+/* Reads and checks a schema file. Errors (FATAL) name file and line. The caller frees. */
 int ls_schema_read(const char *path, struct ls_schema **ret, struct ls_err *err);
 /* The same from memory; path is for messages. */
 int ls_schema_parse(const char *path, const char *text, size_t len, struct ls_schema **ret,
                     struct ls_err *err);
+/* Safe on NULL. */
 void ls_schema_free(struct ls_schema *schema);
+
+/*
+ * The rules that concern the schema as a whole: numbers and names used once, none reserved, and what
+ * the narrowest store can hold (a MySQL row, its indexes, a record). Part of reading.
+ */
+int ls_schema_check_limits(const struct ls_schema *schema, struct ls_err *err);
 
 /* Index in schema->fields of a field number or name, or -1. */
 int ls_schema_field_by_number(const struct ls_schema *schema, uint32_t number);

@@ -46,7 +46,8 @@ struct ls_envelope {
  * Decodes and checks one value. `ret_values` gets schema->n_fields values from the arena, in the
  * schema's order (NULL for a delete). Values point into data. On -1 err has class POISON (FATAL for
  * LS_REJECT_NEWER_SCHEMA), err->code is the ls_reject and the text names field and byte offset,
- * never a value.
+ * never a value. With LS_REJECT_NEWER_SCHEMA, and only then, ret_envelope->schema_version is written
+ * all the same: the caller asks whether that version is released. data NULL is LS_REJECT_NULL_VALUE.
  */
 int ls_wire_decode(const struct ls_schema *schema, const void *data, size_t len,
                    struct ls_arena *arena, struct ls_envelope *ret_envelope,

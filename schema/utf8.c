@@ -1,0 +1,75 @@
+/*
+ * Strict UTF-8. Most of a membership system's text is ASCII, so eight bytes at a time are looked at
+ * first; the rest is checked a character at a time against RFC 3629's table. Pure.
+ */
+#include <string.h>
+
+#include "schema/schema.h"
+
+#define HIGH_BITS UINT64_C(0x8080808080808080)
+
+/* Bytes of the character at text (left bytes are there), or 0 if it is none. */
+static size_t character_bytes(const unsigned char *text, size_t left)
+{
+    unsigned char lead = text[0];
+    /* The second byte's range is what rules out overlong forms, surrogates and above U+10FFFF. */
+    unsigned char low = 0x80, high = 0xbf;
+    size_t bytes;
+    if (lead < 0x80)
+        return 1;
+    if (lead < 0xc2)
+        return 0;
+    if (lead < 0xe0) {
+        bytes = 2;
+    } else if (lead < 0xf0) {
+        bytes = 3;
+        if (lead == 0xe0)
+            low = 0xa0;
+        if (lead == 0xed)
+            high = 0x9f;
+    } else if (lead < 0xf5) {
+        bytes = 4;
+        if (lead == 0xf0)
+            low = 0x90;
+        if (lead == 0xf4)
+            high = 0x8f;
+    } else {
+        return 0;
+    }
+    if (left < bytes || text[1] < low || text[1] > high)
+        return 0;
+    for (size_t i = 2; i < bytes; i++)
+        if ((text[i] & 0xc0) != 0x80)
+            return 0;
+    return bytes;
+}
+
+int64_t ls_utf8_length(const char *text, size_t len)
+{
+    const unsigned char *bytes = (const unsigned char *)text;
+    size_t at = 0;
+    int64_t characters = 0;
+    while (at < len) {
+        uint64_t word;
+        while (len - at >= sizeof(word)) {
+            memcpy(&word, bytes + at, sizeof(word));
+            if (word & HIGH_BITS)
+                break;
+            at += sizeof(word);
+            characters += sizeof(word);
+        }
+        while (at < len && bytes[at] < 0x80) {
+            at++;
+            characters++;
+        }
+        /* Text of another script: stay here as long as it lasts. */
+        while (at < len && bytes[at] >= 0x80) {
+            size_t size = character_bytes(bytes + at, len - at);
+            if (size == 0)
+                return -1;
+            at += size;
+            characters++;
+        }
+    }
+    return characters;
+}
