@@ -80,6 +80,9 @@ def command(instance: Instance, kind: str, main: str, options: list, archive_to:
         sharing = [f"-XX:ArchiveClassesAtExit={archive_to}", "-Xlog:cds=off,cds+dynamic=off"]
     return [
         str(java_home() / "bin" / "java"),
+        # The quick compiler only. Measured with four nodes on two cores: the first 100,000 documents
+        # into each take 11 s instead of 21 s, the fifth 100,000 no longer, and memory is less.
+        "-XX:TieredStopAtLevel=1",
         *("-XX:+UseSerialGC", "-XX:-UsePerfData", "-Djava.awt.headless=true"),
         *sharing,
         *options,

@@ -201,5 +201,6 @@ def port_owner(port: int) -> str:
             continue
         if links & inodes:
             command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            return f"pid {process.name}: {command.strip()[:80]}"
+            command = " ".join(command.split())
+            return f"pid {process.name}: {command[:80]}"
     return f"a process of user id {'/'.join(sorted(uids))}" if uids else "an unknown process"

@@ -42,7 +42,7 @@ class Up:
                 self.give_up.set()
                 raise
         if not self.failed:
-            print(f"stack '{self.instance.name}': all ready in {self._seconds()} s")
+            print(f"stack '{self.instance.name}': ready in {self._seconds()} s")
             print(f"configuration: {self.instance.config_file}")
         return self._report_failures()
 
@@ -81,7 +81,7 @@ class Up:
 
         def settled() -> bool:
             dead = [proc.name for proc in server.procs if proc.pid() is None]
-            last[0] = f"{', '.join(dead)} ended" if dead else server.ready()
+            last[0] = f"not running: {', '.join(dead)}" if dead else server.ready()
             return bool(dead) or not last[0] or self.give_up.is_set()
 
         if wait_for(settled, READY_TIMEOUT_S, READY_INTERVAL_S):
