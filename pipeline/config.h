@@ -100,6 +100,8 @@ struct ls_config {
     size_t n_entities;
     struct ls_sink_config *sinks;
     size_t n_sinks;
+    char **warnings; /* what is allowed but unwise, with file and line: `lockstep config check` */
+    size_t n_warnings;
 };
 
 /*
