@@ -180,7 +180,8 @@ static int get_partition(const json_t *item, struct ls_heartbeat_partition *part
 {
     int64_t number;
     if (get_i64(item, "partition", 0, &number, err) < 0 ||
-        get_i64(item, "low", 0, &part->low, err) < 0 || get_i64(item, "end", -1, &part->end, err) < 0 ||
+        get_i64(item, "low", 0, &part->low, err) < 0 ||
+        get_i64(item, "end", -1, &part->end, err) < 0 ||
         get_i64(item, "low_at_ms", 0, &part->low_at_ms, err) < 0)
         return -1;
     if (number >= LS_SHARDS)

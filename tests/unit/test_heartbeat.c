@@ -13,11 +13,18 @@ static struct ls_heartbeat sample(void)
         {.partition = 7, .low = 0, .end = -1},
     };
     struct ls_heartbeat heartbeat = {
-        .entity = "member", .sink = "es-primary", .instance = "host:12:0",
-        .state = LS_STATE_RETRYING, .reason = "store refused the connection",
-        .last_error = "es-primary: 503 \"overloaded\"\n", .time_ms = 1700000001000,
-        .started_ms = 1699999999000, .consumed = 120, .rate = 12.5,
-        .partitions = parts, .n_partitions = 2,
+        .entity = "member",
+        .sink = "es-primary",
+        .instance = "host:12:0",
+        .state = LS_STATE_RETRYING,
+        .reason = "store refused the connection",
+        .last_error = "es-primary: 503 \"overloaded\"\n",
+        .time_ms = 1700000001000,
+        .started_ms = 1699999999000,
+        .consumed = 120,
+        .rate = 12.5,
+        .partitions = parts,
+        .n_partitions = 2,
     };
     for (int v = LS_APPLIED; v < LS_VERDICTS; v++)
         heartbeat.counts[v] = (uint64_t)v * 10;
@@ -81,8 +88,9 @@ Test(heartbeat, writes_a_rate_that_is_no_number_as_zero)
     ls_buf_free(&buf);
 }
 
-#define HEAD "{\"entity\":\"m\",\"sink\":\"s\",\"instance\":\"i\",\"time_ms\":1,\"started_ms\":1," \
-             "\"consumed\":0,\"rate\":0,\"counts\":{},"
+#define HEAD                                                                              \
+    "{\"entity\":\"m\",\"sink\":\"s\",\"instance\":\"i\",\"time_ms\":1,\"started_ms\":1," \
+    "\"consumed\":0,\"rate\":0,\"counts\":{},"
 
 Test(heartbeat, takes_what_it_does_not_know)
 {
@@ -96,7 +104,12 @@ Test(heartbeat, takes_what_it_does_not_know)
 Test(heartbeat, refuses_hostile_json_and_says_why)
 {
     static const char *const hostile[] = {
-        "", "{", "[]", "null", "{}", "\"x\"",
+        "",
+        "{",
+        "[]",
+        "null",
+        "{}",
+        "\"x\"",
         HEAD "\"state\":\"DANCING\",\"partitions\":[]}",
         HEAD "\"state\":3,\"partitions\":[]}",
         HEAD "\"state\":\"RUNNING\",\"partitions\":{}}",
