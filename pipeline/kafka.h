@@ -10,20 +10,39 @@
 #include "pipeline/config.h"
 #include "schema/wire.h"
 
+enum {
+    LS_KAFKA_TIMEOUT_MS = 15000, /* one request; reading: without anything new from the broker */
+    LS_KAFKA_MESSAGE_BYTES_MAX = 4 << 20, /* of any message that lockstep writes */
+    /*
+     * The genesis is among this many first records of a partition. Compaction only moves it
+     * forward, so it stays there; `topics create` adopts no partition with more.
+     */
+    LS_GENESIS_WITHIN = 100000,
+};
+
 /*
  * A client of that type with bootstrap.servers, the configured properties, client.id
- * `lockstep-<role>`, log lines routed to ls_log, then `extra` (name, value pairs, NULL-ended or
- * NULL), which wins. `conf` is NULL or a conf with callbacks and opaque set; it is always consumed.
- * NULL and err on failure. The caller destroys the client.
+ * `lockstep-<role>`, log lines routed to ls_log, what the laws ask of every client (producer: acks
+ * of all, idempotence, murmur2_random; consumer: no automatic commit, earliest, read_committed;
+ * neither makes topics), then `extra` (name, value pairs, NULL-ended or NULL), which wins. `conf`
+ * is NULL or a conf with callbacks and opaque set; it is always consumed. NULL and err (FATAL) on
+ * failure. The caller destroys the client.
  */
 rd_kafka_t *ls_kafka_client(const struct ls_config *config, rd_kafka_type_t type, const char *role,
                             rd_kafka_conf_t *conf, const char *const *extra, struct ls_err *err);
 
-/* librdkafka's error as ours: authentication, authorisation and unknown topic are FATAL, the rest RETRY. */
+/*
+ * What a librdkafka error means: authentication, authorisation, unknown topic, a wrong set-up and a
+ * fenced or broken client are FATAL, a record that the broker can never take is POISON, the rest is
+ * RETRY.
+ */
+enum ls_err_class ls_kafka_class(rd_kafka_resp_err_t code);
+
+/* librdkafka's error as ours, the formatted text before librdkafka's. Returns -1. */
 int ls_kafka_err(struct ls_err *err, rd_kafka_resp_err_t code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* First offset and end offset of a partition (the broker's, not cached). */
+/* First offset and end offset (of what is committed) of a partition: the broker's, not cached. */
 int ls_kafka_range(rd_kafka_t *client, const char *topic, int32_t partition, int64_t *ret_first,
                    int64_t *ret_end, struct ls_err *err);
 
@@ -41,8 +60,16 @@ int ls_kafka_genesis(const struct ls_config *config, const struct ls_entity_conf
                      struct ls_genesis *genesis, struct ls_err *err);
 
 /*
- * Reads partitions of a topic from the start to the end as it is now, calling each() for every
- * message (never one with an error). For small topics: control, quarantine.
+ * The same for a topic that may lack some: found[p] says whether partition p has a genesis.
+ * Disagreement between partitions is not looked at. FATAL on a genesis that can't be read.
+ */
+int ls_kafka_find_genesis(const struct ls_config *config, const char *topic, int32_t partitions,
+                          struct ls_genesis *genesis, bool *found, struct ls_err *err);
+
+/*
+ * Reads all partitions of a topic from the start to the end as it is now, calling each() for every
+ * message (never one with an error). For small topics: control, quarantine. FATAL when the topic is
+ * missing; RETRY when the broker falls silent, and then each() may have been called.
  */
 typedef void ls_message_fn(void *opaque, const rd_kafka_message_t *message);
 int ls_kafka_read_all(const struct ls_config *config, const char *topic, ls_message_fn *each,

@@ -1,0 +1,237 @@
+/*
+ * Kafka clients made from the configuration, and what librdkafka's errors mean.
+ *
+ * Threads: any; librdkafka's clients lock for themselves. A crash leaves nothing behind.
+ */
+#include "pipeline/kafka.h"
+
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+
+enum { TROUBLE_LOG_MS = 10000 };
+
+/*
+ * librdkafka tells of every attempt to reach every broker; while Kafka is down one line in a while
+ * says as much, and the callers' own errors say what waits for it.
+ */
+static bool is_repeated_trouble(const char *facility)
+{
+    static _Atomic int64_t logged_ms = INT64_MIN / 2;
+    if (strcmp(facility, "FAIL") != 0 && strcmp(facility, "ERROR") != 0)
+        return false;
+    int64_t now = ls_mono_ms();
+    int64_t last = atomic_load(&logged_ms);
+    return now - last < TROUBLE_LOG_MS || !atomic_compare_exchange_strong(&logged_ms, &last, now);
+}
+
+static void on_log(const rd_kafka_t *client, int level, const char *facility, const char *text)
+{
+    static const enum ls_log_level levels[] = {
+        LS_LOG_WARN, LS_LOG_WARN, LS_LOG_WARN, LS_LOG_WARN,
+        LS_LOG_WARN, LS_LOG_INFO, LS_LOG_INFO, LS_LOG_DEBUG,
+    };
+    if (level < 0 || level >= (int)LS_COUNT(levels) || is_repeated_trouble(facility))
+        return;
+    ls_log(levels[level], "kafka client", "client", client ? rd_kafka_name(client) : NULL,
+           "facility", facility, "text", text, NULL);
+}
+
+/* Sets one property; the value is not shown, as it may be a secret. */
+static int set_property(rd_kafka_conf_t *conf, const char *name, const char *value,
+                        struct ls_err *err)
+{
+    char text[256];
+    rd_kafka_conf_res_t rc = rd_kafka_conf_set(conf, name, value, text, sizeof(text));
+    if (rc == RD_KAFKA_CONF_OK)
+        return 0;
+    return ls_err_set(err, LS_ERR_FATAL, 0, "kafka: librdkafka %s the property '%s'",
+                      rc == RD_KAFKA_CONF_UNKNOWN ? "has no" : "refuses the value of", name);
+}
+
+static int set_pairs(rd_kafka_conf_t *conf, const char *const *pairs, struct ls_err *err)
+{
+    for (; pairs && pairs[0]; pairs += 2)
+        if (set_property(conf, pairs[0], pairs[1], err) < 0)
+            return -1;
+    return 0;
+}
+
+/* What the laws ask of every client of the type. */
+static int set_laws(rd_kafka_conf_t *conf, rd_kafka_type_t type, struct ls_err *err)
+{
+    static const char *const producer[] = {"acks",
+                                           "all",
+                                           "enable.idempotence",
+                                           "true",
+                                           "partitioner",
+                                           "murmur2_random",
+                                           "allow.auto.create.topics",
+                                           "false",
+                                           NULL};
+    static const char *const consumer[] = {"enable.auto.commit",
+                                           "false",
+                                           "enable.auto.offset.store",
+                                           "false",
+                                           "auto.offset.reset",
+                                           "earliest",
+                                           "isolation.level",
+                                           "read_committed",
+                                           "allow.auto.create.topics",
+                                           "false",
+                                           NULL};
+    if (type == RD_KAFKA_CONSUMER)
+        return set_pairs(conf, consumer, err);
+    char bytes[24];
+    snprintf(bytes, sizeof(bytes), "%d", LS_KAFKA_MESSAGE_BYTES_MAX);
+    if (set_property(conf, "message.max.bytes", bytes, err) < 0)
+        return -1;
+    return set_pairs(conf, producer, err);
+}
+
+static int set_all(rd_kafka_conf_t *conf, const struct ls_config *config, rd_kafka_type_t type,
+                   const char *role, const char *const *extra, struct ls_err *err)
+{
+    char id[80];
+    snprintf(id, sizeof(id), "lockstep-%s", role);
+    rd_kafka_conf_set_log_cb(conf, on_log);
+    if (set_property(conf, "bootstrap.servers", config->brokers, err) < 0 ||
+        set_property(conf, "client.id", id, err) < 0 || set_laws(conf, type, err) < 0)
+        return -1;
+    for (size_t i = 0; i < config->n_properties; i++)
+        if (set_property(conf, config->properties[i].name, config->properties[i].value, err) < 0)
+            return -1;
+    return set_pairs(conf, extra, err);
+}
+
+rd_kafka_t *ls_kafka_client(const struct ls_config *config, rd_kafka_type_t type, const char *role,
+                            rd_kafka_conf_t *conf, const char *const *extra, struct ls_err *err)
+{
+    if (conf == NULL)
+        conf = rd_kafka_conf_new();
+    if (set_all(conf, config, type, role, extra, err) < 0) {
+        rd_kafka_conf_destroy(conf);
+        return NULL;
+    }
+    char text[256];
+    rd_kafka_t *client = rd_kafka_new(type, conf, text, sizeof(text));
+    if (client == NULL) {
+        rd_kafka_conf_destroy(conf);
+        ls_err_set(err, LS_ERR_FATAL, 0, "%s: kafka: %s", config->path, text);
+    }
+    return client;
+}
+
+enum ls_err_class ls_kafka_class(rd_kafka_resp_err_t code)
+{
+    switch (code) {
+    case RD_KAFKA_RESP_ERR_NO_ERROR:
+        return LS_ERR_NONE;
+
+    case RD_KAFKA_RESP_ERR__AUTHENTICATION:
+    case RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED:
+    case RD_KAFKA_RESP_ERR_UNSUPPORTED_SASL_MECHANISM:
+    case RD_KAFKA_RESP_ERR_ILLEGAL_SASL_STATE:
+    case RD_KAFKA_RESP_ERR_SECURITY_DISABLED:
+    case RD_KAFKA_RESP_ERR__SSL:
+    case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
+    case RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED:
+    case RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED:
+    case RD_KAFKA_RESP_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED:
+    case RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC:
+    case RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION:
+    case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
+    case RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION:
+    case RD_KAFKA_RESP_ERR_INVALID_PARTITIONS:
+    case RD_KAFKA_RESP_ERR_INVALID_REPLICATION_FACTOR:
+    case RD_KAFKA_RESP_ERR_INVALID_CONFIG:
+    case RD_KAFKA_RESP_ERR_POLICY_VIOLATION:
+    case RD_KAFKA_RESP_ERR_UNSUPPORTED_VERSION:
+    case RD_KAFKA_RESP_ERR__UNSUPPORTED_FEATURE:
+    case RD_KAFKA_RESP_ERR__INVALID_ARG:
+    case RD_KAFKA_RESP_ERR__STATE:
+    case RD_KAFKA_RESP_ERR__FATAL:
+    case RD_KAFKA_RESP_ERR__FENCED:
+    case RD_KAFKA_RESP_ERR_PRODUCER_FENCED:
+    case RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH:
+    case RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID:
+        return LS_ERR_FATAL;
+
+    case RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE:
+    case RD_KAFKA_RESP_ERR_INVALID_RECORD:
+        return LS_ERR_POISON;
+
+    default:
+        return LS_ERR_RETRY;
+    }
+}
+
+/* What to do about an error, where it is not plain from librdkafka's own text. */
+static const char *advice(rd_kafka_resp_err_t code)
+{
+    switch (code) {
+    case RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC:
+    case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
+        return "; `lockstep topics create` makes the topics";
+    case RD_KAFKA_RESP_ERR__TRANSPORT:
+    case RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN:
+    case RD_KAFKA_RESP_ERR__RESOLVE:
+    case RD_KAFKA_RESP_ERR__TIMED_OUT:
+        return "; no broker of kafka.brokers answers";
+    default:
+        return "";
+    }
+}
+
+int ls_kafka_err(struct ls_err *err, rd_kafka_resp_err_t code, const char *format, ...)
+{
+    char what[256];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(what, sizeof(what), format, args);
+    va_end(args);
+    return ls_err_set(err, ls_kafka_class(code), (int)code, "%s: %s%s", what,
+                      rd_kafka_err2str(code), advice(code));
+}
+
+int ls_kafka_range(rd_kafka_t *client, const char *topic, int32_t partition, int64_t *ret_first,
+                   int64_t *ret_end, struct ls_err *err)
+{
+    int64_t first = 0, end = 0;
+    rd_kafka_resp_err_t code = rd_kafka_query_watermark_offsets(client, topic, partition, &first,
+                                                                &end, LS_KAFKA_TIMEOUT_MS);
+    if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
+        return ls_kafka_err(err, code, "offsets of %s/%d", topic, partition);
+    *ret_first = first;
+    *ret_end = end;
+    return 0;
+}
+
+int ls_kafka_partitions(rd_kafka_t *client, const char *topic, int32_t *ret, struct ls_err *err)
+{
+    rd_kafka_topic_t *handle = rd_kafka_topic_new(client, topic, NULL);
+    if (handle == NULL)
+        return ls_kafka_err(err, rd_kafka_last_error(), "topic %s", topic);
+    const struct rd_kafka_metadata *metadata = NULL;
+    rd_kafka_resp_err_t code = rd_kafka_metadata(client, 0, handle, &metadata, LS_KAFKA_TIMEOUT_MS);
+    rd_kafka_topic_destroy(handle);
+    if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
+        return ls_kafka_err(err, code, "partitions of %s", topic);
+    int32_t partitions = 0;
+    if (metadata->topic_cnt == 1) {
+        code = metadata->topics[0].err;
+        partitions = metadata->topics[0].partition_cnt;
+    }
+    rd_kafka_metadata_destroy(metadata);
+    if (code == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART || code == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC)
+        partitions = 0;
+    else if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
+        return ls_kafka_err(err, code, "partitions of %s", topic);
+    *ret = partitions;
+    return 0;
+}

@@ -1,0 +1,339 @@
+/*
+ * Reads the start of topics, or all of small ones: the log's identity, the control topic's released
+ * schemas, quarantines. Each call has a consumer of its own, assigns partitions by hand and commits
+ * nothing, so it joins no group and disturbs none.
+ *
+ * Threads: any, each call by itself. A crash leaves nothing behind.
+ */
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "pipeline/kafka.h"
+#include "pipeline/topics.h"
+#include "schema/key.h"
+
+enum { POLL_MS = 200 };
+
+struct part {
+    int64_t end; /* read until here; INT64_MAX: until the end of the partition */
+    bool done;
+};
+
+/* Gets each message; true ends the reading of its partition. */
+typedef bool message_fn(void *opaque, const rd_kafka_message_t *message);
+
+struct reading {
+    rd_kafka_t *consumer;
+    const char *topic;
+    struct part *parts;
+    int32_t n_parts;
+    int32_t n_left;
+    message_fn *each;
+    void *opaque;
+};
+
+static rd_kafka_t *open_consumer(const struct ls_config *config, const char *bytes,
+                                 struct ls_err *err)
+{
+    const char *extra[] = {"group.id",
+                           "lockstep.reader",
+                           "enable.partition.eof",
+                           "true",
+                           "queued.max.messages.kbytes",
+                           "4096",
+                           "fetch.message.max.bytes",
+                           bytes,
+                           NULL};
+    rd_kafka_t *consumer = ls_kafka_client(config, RD_KAFKA_CONSUMER, "reader", NULL, extra, err);
+    if (consumer)
+        rd_kafka_poll_set_consumer(consumer);
+    return consumer;
+}
+
+static int assign(const struct reading *reading, struct ls_err *err)
+{
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(reading->n_parts);
+    for (int32_t p = 0; p < reading->n_parts; p++)
+        if (!reading->parts[p].done)
+            rd_kafka_topic_partition_list_add(list, reading->topic, p)->offset =
+                RD_KAFKA_OFFSET_BEGINNING;
+    rd_kafka_resp_err_t code = rd_kafka_assign(reading->consumer, list);
+    rd_kafka_topic_partition_list_destroy(list);
+    if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
+        return ls_kafka_err(err, code, "reading %s", reading->topic);
+    return 0;
+}
+
+static void end_part(struct reading *reading, int32_t partition)
+{
+    struct part *part = &reading->parts[partition];
+    if (part->done)
+        return;
+    part->done = true;
+    reading->n_left--;
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+    rd_kafka_topic_partition_list_add(list, reading->topic, partition);
+    rd_kafka_pause_partitions(reading->consumer, list); /* the rest of it is not wanted */
+    rd_kafka_topic_partition_list_destroy(list);
+}
+
+/* One message or event. Returns 1 when it brought the reading on, 0 when not, -1 on failure. */
+static int take(struct reading *reading, const rd_kafka_message_t *message, struct ls_err *err)
+{
+    int32_t p = message->partition;
+    bool ours = message->rkt && p >= 0 && p < reading->n_parts;
+    if (message->err == RD_KAFKA_RESP_ERR__PARTITION_EOF && ours) {
+        end_part(reading, p);
+        return 1;
+    }
+    if (message->err) {
+        ls_kafka_err(err, message->err, "reading %s", reading->topic);
+        return ls_kafka_class(message->err) == LS_ERR_RETRY ? 0 : -1;
+    }
+    if (!ours || reading->parts[p].done)
+        return 0;
+    int64_t offset = message->offset;
+    if (offset >= reading->parts[p].end || reading->each(reading->opaque, message) ||
+        offset + 1 >= reading->parts[p].end)
+        end_part(reading, p);
+    return 1;
+}
+
+/* Reads until all parts are done. */
+static int read_parts(struct reading *reading, struct ls_err *err)
+{
+    if (assign(reading, err) < 0)
+        return -1;
+    struct ls_err last;
+    ls_kafka_err(&last, RD_KAFKA_RESP_ERR__TIMED_OUT, "reading %s", reading->topic);
+    int64_t moved_ms = ls_mono_ms();
+    while (reading->n_left > 0) {
+        rd_kafka_message_t *message = rd_kafka_consumer_poll(reading->consumer, POLL_MS);
+        int rc = 0;
+        if (message) {
+            rc = take(reading, message, &last);
+            rd_kafka_message_destroy(message);
+        }
+        if (rc > 0)
+            moved_ms = ls_mono_ms();
+        if (rc < 0 || ls_mono_ms() - moved_ms > LS_KAFKA_TIMEOUT_MS) {
+            if (err)
+                *err = last;
+            return -1;
+        }
+    }
+    return 0;
+}
+
+static void close_consumer(rd_kafka_t *consumer)
+{
+    rd_kafka_consumer_close(consumer);
+    rd_kafka_destroy(consumer);
+}
+
+struct all {
+    ls_message_fn *each;
+    void *opaque;
+};
+
+static bool pass_on(void *opaque, const rd_kafka_message_t *message)
+{
+    struct all *all = opaque;
+    all->each(all->opaque, message);
+    return false;
+}
+
+/* Where each partition ends now; empty ones are done. */
+static int find_ends(struct reading *reading, struct ls_err *err)
+{
+    for (int32_t p = 0; p < reading->n_parts; p++) {
+        int64_t first = 0, end = 0;
+        if (ls_kafka_range(reading->consumer, reading->topic, p, &first, &end, err) < 0)
+            return -1;
+        reading->parts[p] = (struct part){.end = end, .done = first >= end};
+        reading->n_left += first < end;
+    }
+    return 0;
+}
+
+int ls_kafka_read_all(const struct ls_config *config, const char *topic, ls_message_fn *each,
+                      void *opaque, struct ls_err *err)
+{
+    rd_kafka_t *consumer = open_consumer(config, "1048576", err);
+    if (consumer == NULL)
+        return -1;
+    struct all all = {each, opaque};
+    struct reading reading = {
+        .consumer = consumer, .topic = topic, .each = pass_on, .opaque = &all};
+    int rc = ls_kafka_partitions(consumer, topic, &reading.n_parts, err);
+    if (rc == 0 && reading.n_parts == 0)
+        rc = ls_kafka_err(err, RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART, "reading %s", topic);
+    if (rc == 0) {
+        reading.parts = ls_calloc((size_t)reading.n_parts, sizeof(*reading.parts));
+        rc = find_ends(&reading, err);
+    }
+    if (rc == 0 && reading.n_left > 0)
+        rc = read_parts(&reading, err);
+    free(reading.parts);
+    close_consumer(consumer);
+    return rc;
+}
+
+struct genesis_search {
+    struct ls_genesis *genesis;
+    bool *found;
+    uint32_t *seen; /* records of each partition */
+    struct ls_err err;
+};
+
+static bool look_for_genesis(void *opaque, const rd_kafka_message_t *message)
+{
+    struct genesis_search *search = opaque;
+    int32_t p = message->partition;
+    if (message->key_len != strlen(LS_GENESIS_KEY) ||
+        memcmp(message->key, LS_GENESIS_KEY, message->key_len) != 0)
+        return ++search->seen[p] >= LS_GENESIS_WITHIN;
+    if (ls_genesis_decode(message->payload, message->len, &search->genesis[p], &search->err) < 0) {
+        ls_err_prefix(&search->err, "%s/%d offset %lld", rd_kafka_topic_name(message->rkt), p,
+                      (long long)message->offset);
+        search->err.class = LS_ERR_FATAL;
+    } else {
+        search->found[p] = true;
+    }
+    return true;
+}
+
+int ls_kafka_find_genesis(const struct ls_config *config, const char *topic, int32_t partitions,
+                          struct ls_genesis *genesis, bool *found, struct ls_err *err)
+{
+    /* Almost always the first record is it: fetch little. */
+    rd_kafka_t *consumer = open_consumer(config, "65536", err);
+    if (consumer == NULL)
+        return -1;
+    size_t n = (size_t)partitions;
+    struct genesis_search search = {
+        .genesis = genesis, .found = found, .seen = ls_calloc(n, sizeof(*search.seen))};
+    struct reading reading = {.consumer = consumer,
+                              .topic = topic,
+                              .parts = ls_calloc(n, sizeof(*reading.parts)),
+                              .n_parts = partitions,
+                              .n_left = partitions,
+                              .each = look_for_genesis,
+                              .opaque = &search};
+    for (size_t p = 0; p < n; p++) {
+        reading.parts[p].end = INT64_MAX;
+        found[p] = false;
+    }
+    int rc = read_parts(&reading, err);
+    if (rc == 0 && search.err.class) {
+        if (err)
+            *err = search.err;
+        rc = -1;
+    }
+    free(search.seen);
+    free(reading.parts);
+    close_consumer(consumer);
+    return rc;
+}
+
+static int check_genesis(const struct ls_entity_config *entity, const char *topic,
+                         const struct ls_genesis *genesis, const bool *found, struct ls_err *err)
+{
+    for (int32_t p = 0; p < entity->partitions; p++) {
+        if (!found[p])
+            return ls_err_set(err, LS_ERR_FATAL, 0,
+                              "%s/%d has no genesis record; `lockstep topics create` adds it",
+                              topic, p);
+        if (strcmp(genesis[p].uuid, genesis[0].uuid) != 0)
+            return ls_err_set(err, LS_ERR_FATAL, 0,
+                              "%s: partitions 0 and %d have different genesis records; the topic "
+                              "is mixed out of two logs: `lockstep topics check`",
+                              topic, p);
+        if (strcmp(genesis[p].topic, topic) != 0 || genesis[p].partition != p ||
+            genesis[p].partitions != entity->partitions ||
+            genesis[p].generation != entity->generation)
+            return ls_err_set(err, LS_ERR_FATAL, 0,
+                              "%s/%d has the genesis record of %s/%d; it is a copy of another log: "
+                              "`lockstep topics check`",
+                              topic, p, genesis[p].topic, genesis[p].partition);
+    }
+    return 0;
+}
+
+int ls_kafka_genesis(const struct ls_config *config, const struct ls_entity_config *entity,
+                     struct ls_genesis *genesis, struct ls_err *err)
+{
+    char topic[LS_TOPIC_NAME_MAX];
+    ls_topic_state(entity, topic);
+    rd_kafka_t *client = ls_kafka_client(config, RD_KAFKA_PRODUCER, "reader", NULL, NULL, err);
+    if (client == NULL)
+        return -1;
+    int32_t partitions = 0;
+    int rc = ls_kafka_partitions(client, topic, &partitions, err);
+    rd_kafka_destroy(client);
+    if (rc < 0)
+        return -1;
+    if (partitions == 0)
+        return ls_kafka_err(err, RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART, "topic %s", topic);
+    if (partitions != entity->partitions)
+        return ls_err_set(err, LS_ERR_FATAL, 0,
+                          "%s has %d partitions, and %s says %d; a log never changes their number: "
+                          "correct entities.%s.partitions, or go to the next generation with "
+                          "`lockstep topics create`",
+                          topic, partitions, config->path, entity->partitions, entity->name);
+    LS_CLEANUP_FREE bool *found = ls_calloc((size_t)partitions, sizeof(*found));
+    LS_CLEANUP_FREE struct ls_genesis *all = ls_calloc((size_t)partitions, sizeof(*all));
+    if (ls_kafka_find_genesis(config, topic, partitions, all, found, err) < 0 ||
+        check_genesis(entity, topic, all, found, err) < 0)
+        return -1;
+    memcpy(genesis, all, (size_t)partitions * sizeof(*all));
+    return 0;
+}
+
+struct released {
+    const char *key;
+    size_t key_len;
+    char *json; /* the newest; NULL: none, or taken back */
+};
+
+static void take_released(void *opaque, const rd_kafka_message_t *message)
+{
+    struct released *released = opaque;
+    if (message->key_len != released->key_len ||
+        memcmp(message->key, released->key, released->key_len) != 0)
+        return;
+    free(released->json);
+    released->json = message->payload ? ls_strndup(message->payload, message->len) : NULL;
+}
+
+int ls_kafka_released_schema(const struct ls_config *config, const char *entity,
+                             uint32_t *ret_version, char **ret_json, struct ls_err *err)
+{
+    LS_CLEANUP_FREE char *key = ls_asprintf("schema/%s", entity);
+    struct released released = {.key = key, .key_len = strlen(key)};
+    int rc = ls_kafka_read_all(config, LS_TOPIC_CONTROL, take_released, &released, err);
+    uint32_t version = 0;
+    if (rc == 0 && released.json) {
+        json_t *json = json_loads(released.json, 0, NULL);
+        json_int_t number = json_integer_value(json_object_get(json, "version"));
+        json_decref(json);
+        if (number < 1 || number > UINT32_MAX)
+            rc = ls_err_set(err, LS_ERR_FATAL, 0,
+                            "%s: the record '%s' is no schema; was it written by `lockstep schema "
+                            "apply`?",
+                            LS_TOPIC_CONTROL, key);
+        version = (uint32_t)number;
+    }
+    if (rc == 0) {
+        *ret_version = version;
+        if (ret_json) {
+            *ret_json = released.json;
+            released.json = NULL;
+        }
+    }
+    free(released.json);
+    return rc;
+}
