@@ -81,7 +81,9 @@ refuse_field(const struct decoder *decoder, enum ls_mp_status status, const stru
                                          "a bool",   "an integer", "a list of strings"};
     char what[80];
     snprintf(what, sizeof(what), "field %" PRIu32 " (%s)", field->number, field->name);
-    return refuse_status(decoder, status, LS_REJECT_SCHEMA, what, wanted[field->type]);
+    bool unused = status == LS_MP_TYPE && *decoder->in.at == 0xc1; /* no msgpack at all */
+    return refuse_status(decoder, status, unused ? LS_REJECT_UNDECODABLE : LS_REJECT_SCHEMA, what,
+                         wanted[field->type]);
 }
 
 /* Lets ls_value_check say what is wrong with a value that was read, and adds the byte. */
