@@ -1,0 +1,188 @@
+/*
+ * The guarded set and its encoding.
+ *
+ * The version is compared as two 32-bit halves: a Lua number is a double, exact up to 2^53 only, and
+ * Lua's string `<` follows the server's locale. Version and body are one argument and one string,
+ * because a hash of version and body costs the server half as much again and far more memory.
+ * Rejected: EVAL (the script's text with every record), and Redis functions (Redis 7 only).
+ */
+#include "consumers/redis_encode.h"
+
+#include <assert.h>
+#include <string.h>
+
+/* An error other than WRONGTYPE (permissions, say) is handed on: setting then would be unguarded. */
+#define SCRIPT(refused)                                                                            \
+    "local old=redis.pcall('GETRANGE',KEYS[1],0,7)\n"                                              \
+    "if type(old)=='table' then\n"                                                                 \
+    "if not string.find(old.err,'WRONGTYPE',1,true) then return old end\n"                         \
+    "elseif #old==8 then\n"                                                                        \
+    "local oh,ol=struct.unpack('>I4I4',old)\n"                                                     \
+    "local nh,nl=struct.unpack('>I4I4',ARGV[1])\n"                                                 \
+    "if nh<oh or (nh==oh and nl" refused "ol) then return 0 end\n"                                 \
+    "end\n"                                                                                        \
+    "redis.call('SET',KEYS[1],ARGV[1])\n"                                                          \
+    "return 1\n"
+
+#define SHA_NEWER "ce01f517ca9572e3d1f0d5d5eee624913f98011f"
+#define SHA_NEWER_OR_SAME "594cf7a0b9e629c05ba8651fad6dc4e46c04ce08"
+#define EVALSHA(sha) "*4\r\n$7\r\nEVALSHA\r\n$40\r\n" sha "\r\n$1\r\n1\r\n$"
+
+static const struct {
+    const char *text;
+    const char *sha;
+    char evalsha[sizeof(EVALSHA(SHA_NEWER))];
+} scripts[LS_REDIS_SCRIPTS] = {
+    [LS_REDIS_SET_NEWER] = {SCRIPT("<="), SHA_NEWER, EVALSHA(SHA_NEWER)},
+    [LS_REDIS_SET_NEWER_OR_SAME] = {SCRIPT("<"), SHA_NEWER_OR_SAME, EVALSHA(SHA_NEWER_OR_SAME)},
+};
+enum { EVALSHA_BYTES = sizeof(scripts[0].evalsha) - 1, LENGTH_BYTES = 12 };
+
+const char *ls_redis_script_text(enum ls_redis_script script)
+{
+    return scripts[script].text;
+}
+
+const char *ls_redis_script_sha(enum ls_redis_script script)
+{
+    return scripts[script].sha;
+}
+
+void ls_redis_encode_load(struct ls_buf *out, enum ls_redis_script script)
+{
+    ls_buf_append_str(out, "*3\r\n$6\r\nSCRIPT\r\n$4\r\nLOAD\r\n$");
+    ls_buf_append_u64(out, strlen(scripts[script].text));
+    ls_buf_append(out, "\r\n", 2);
+    ls_buf_append_str(out, scripts[script].text);
+    ls_buf_append(out, "\r\n", 2);
+}
+
+void ls_redis_encode_asking(struct ls_buf *out)
+{
+    ls_buf_append_str(out, "*1\r\n$6\r\nASKING\r\n");
+}
+
+static char *put(char *at, const void *data, size_t len)
+{
+    memcpy(at, data, len);
+    return at + len;
+}
+
+/* Decimal digits and CRLF. */
+static char *put_length(char *at, size_t number)
+{
+    char digits[20];
+    size_t first = sizeof(digits);
+    do {
+        digits[--first] = (char)('0' + number % 10);
+        number /= 10;
+    } while (number != 0);
+    at = put(at, digits + first, sizeof(digits) - first);
+    return put(at, "\r\n", 2);
+}
+
+/* Everything up to the value's first byte. */
+static char *put_head(char *at, enum ls_redis_script script, const char *key, size_t key_len,
+                      size_t value_len)
+{
+    at = put(at, scripts[script].evalsha, EVALSHA_BYTES);
+    at = put_length(at, key_len);
+    at = put(at, key, key_len);
+    at = put(at, "\r\n$", 3);
+    return put_length(at, value_len);
+}
+
+void ls_redis_encode_entry(struct ls_buf *out, const struct ls_schema *schema,
+                           const struct ls_record *record, bool repair)
+{
+    char name[LS_REDIS_KEY_MAX];
+    assert(memchr(record->key, '{', record->key_len) == NULL);
+    assert(memchr(record->key, '}', record->key_len) == NULL);
+    size_t name_len = ls_redis_entry_key(schema, record->key, record->key_len, name);
+    char *start = ls_buf_reserve(out, EVALSHA_BYTES + 2 * LENGTH_BYTES + name_len + 3 +
+                                          LS_REDIS_VERSION_BYTES + record->body_len + 2);
+    char *at = put_head(start, repair ? LS_REDIS_SET_NEWER_OR_SAME : LS_REDIS_SET_NEWER, name,
+                        name_len, LS_REDIS_VERSION_BYTES + record->body_len);
+    ls_redis_put_version(record->version, at);
+    at = put(at + LS_REDIS_VERSION_BYTES, record->body, record->body_len);
+    at = put(at, "\r\n", 2);
+    out->len += (size_t)(at - start);
+}
+
+void ls_redis_encode_mark(struct ls_buf *out, const struct ls_schema *schema,
+                          const struct ls_mark *mark, unsigned tag)
+{
+    char name[LS_REDIS_KEY_MAX];
+    size_t name_len = ls_redis_mark_key(schema, mark->partition, tag, name);
+    char *start = ls_buf_reserve(out, EVALSHA_BYTES + 2 * LENGTH_BYTES + name_len + 3 +
+                                          LS_REDIS_MARK_BYTES + 2);
+    char *at = put_head(start, LS_REDIS_SET_NEWER, name, name_len, LS_REDIS_MARK_BYTES);
+    ls_redis_put_mark(mark, at);
+    at = put(at + LS_REDIS_MARK_BYTES, "\r\n", 2);
+    out->len += (size_t)(at - start);
+}
+
+enum { AT_TIME = LS_REDIS_VERSION_BYTES, AT_GENESIS = AT_TIME + 8, UUID_BYTES = 36 };
+_Static_assert(AT_GENESIS + UUID_BYTES == LS_REDIS_MARK_BYTES, "a mark's layout");
+
+void ls_redis_put_mark(const struct ls_mark *mark, char bytes[LS_REDIS_MARK_BYTES])
+{
+    assert(strlen(mark->genesis) == UUID_BYTES);
+    ls_redis_put_version(mark->version, bytes);
+    ls_redis_put_version((uint64_t)mark->at_ms, bytes + AT_TIME);
+    memcpy(bytes + AT_GENESIS, mark->genesis, UUID_BYTES);
+}
+
+bool ls_redis_get_mark(const char *bytes, size_t len, struct ls_mark *mark)
+{
+    if (len != LS_REDIS_MARK_BYTES || memchr(bytes + AT_GENESIS, '\0', UUID_BYTES) != NULL)
+        return false;
+    mark->version = ls_redis_get_version(bytes);
+    mark->at_ms = (int64_t)ls_redis_get_version(bytes + AT_TIME);
+    memcpy(mark->genesis, bytes + AT_GENESIS, UUID_BYTES);
+    mark->genesis[UUID_BYTES] = '\0';
+    return true;
+}
+
+/* Bytes of the msgpack unsigned integer at `at`, its value in ret; 0 when it is none. */
+static size_t peek_uint(const unsigned char *at, const unsigned char *end, uint32_t *ret)
+{
+    size_t width;
+    if (at >= end)
+        return 0;
+    if (*at < 0x80) {
+        *ret = *at;
+        return 1;
+    }
+    if (*at < 0xcc || *at > 0xce)
+        return 0;
+    width = (size_t)1 << (*at - 0xcc);
+    if ((size_t)(end - at) < 1 + width)
+        return 0;
+    *ret = 0;
+    for (size_t i = 1; i <= width; i++)
+        *ret = *ret << 8 | at[i];
+    return 1 + width;
+}
+
+int ls_redis_peek_deleted(const char *bytes, size_t len, bool *ret_deleted)
+{
+    enum { ARRAY_OF_7 = 0x97 };
+    if (len <= LS_REDIS_VERSION_BYTES)
+        return -1;
+    const unsigned char *at = (const unsigned char *)bytes + LS_REDIS_VERSION_BYTES;
+    const unsigned char *end = (const unsigned char *)bytes + len;
+    if (*at++ != ARRAY_OF_7)
+        return -1;
+    uint32_t op = 0;
+    for (int i = 0; i < 3; i++) { /* format, schema version, operation */
+        size_t n = peek_uint(at, end, &op);
+        if (n == 0)
+            return -1;
+        at += n;
+    }
+    if (op != LS_OP_PUT && op != LS_OP_DELETE)
+        return -1;
+    *ret_deleted = op == LS_OP_DELETE;
+    return 0;
+}
