@@ -42,6 +42,8 @@ const char *ls_err_class_name(enum ls_err_class class)
         return "none";
     case LS_ERR_RETRY:
         return "retry";
+    case LS_ERR_UNKNOWN:
+        return "unknown";
     case LS_ERR_POISON:
         return "poison";
     case LS_ERR_FATAL:

@@ -13,6 +13,7 @@
 enum ls_err_class {
     LS_ERR_NONE = 0,
     LS_ERR_RETRY,  /* may heal by itself: outage, overload, lock, failover */
+    LS_ERR_UNKNOWN, /* in no table: retried a bounded number of times, then it counts as FATAL */
     LS_ERR_POISON, /* this record (or line, or value) can never be accepted */
     LS_ERR_FATAL,  /* the set-up is wrong: a person has to act */
 };
@@ -31,7 +32,7 @@ int ls_err_set(struct ls_err *err, enum ls_err_class class, int code, const char
 int ls_err_prefix(struct ls_err *err, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
-/* "retry", "poison", "fatal", "none": used in headers, logs and reports. */
+/* "retry", "unknown", "poison", "fatal", "none": used in headers, logs and reports. */
 const char *ls_err_class_name(enum ls_err_class class);
 
 #endif

@@ -14,6 +14,7 @@ struct command {
 
 /* In the order in which a newcomer meets them. */
 static const struct command commands[] = {
+    {"run", "apply the log to stores, until stopped", ls_cmd_run},
 };
 
 static void print_help(FILE *out)

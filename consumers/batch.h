@@ -11,7 +11,7 @@
 
 /* How far a batch reaches in one partition. */
 struct ls_reach {
-    int32_t partition;
+    int32_t partition;   /* -1: forgotten, it was taken away since */
     int64_t next_offset; /* the next one after the batch */
     int64_t at_ms;       /* LogAppendTime of the newest message, 0 if none (only an end was seen) */
 };
@@ -25,7 +25,6 @@ struct ls_log_poison {
 
 struct ls_batch {
     struct ls_batch *next; /* the lane's queue, oldest first */
-    uint32_t epoch;        /* of the lane when it was read: older batches no longer count */
     struct ls_arena arena;
     rd_kafka_message_t **messages;
     uint32_t n_messages, cap_messages;

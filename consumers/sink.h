@@ -43,7 +43,7 @@ struct ls_unit {
      * Results. For each record: verdict APPLIED, STALE, RETRY, POISON (reject is LS_REJECT_STORE)
      * or FATAL. A store that only counts (MySQL) may not know which record of a statement was
      * stale: then it marks as many of them APPLIED and STALE as the server counted.
-     * err is the worst failure met (FATAL over RETRY over POISON), for the log and status; class
+     * err is the worst failure met (FATAL over UNKNOWN over RETRY over POISON), for the log and status; class
      * NONE when all went well. Each POISON record's own text is set by ls_unit_poison.
      */
     struct ls_err err;
@@ -57,7 +57,10 @@ struct ls_unit {
 /* Verdict POISON with the store's reason, kept for the quarantine. Called by lanes. */
 void ls_unit_poison(struct ls_unit *unit, struct ls_record *record, int code, const char *text);
 
-/* Gives verdict RETRY or FATAL (by err->class; POISON is not for this) to all pending records. */
+/*
+ * Gives verdict FATAL (err->class FATAL) or RETRY (RETRY, UNKNOWN) to all pending records. POISON is
+ * not for this.
+ */
 void ls_unit_fail(struct ls_unit *unit, const struct ls_err *err);
 
 /* Keeps err in unit->err if it is worse than what is there. */

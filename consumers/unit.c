@@ -6,9 +6,10 @@
 
 void ls_unit_note(struct ls_unit *unit, const struct ls_err *err)
 {
-    /* Worst first: FATAL, RETRY, POISON. */
     static const int weight[] = {
-        [LS_ERR_NONE] = 0, [LS_ERR_POISON] = 1, [LS_ERR_RETRY] = 2, [LS_ERR_FATAL] = 3};
+        [LS_ERR_NONE] = 0,    [LS_ERR_POISON] = 1, [LS_ERR_RETRY] = 2,
+        [LS_ERR_UNKNOWN] = 3, [LS_ERR_FATAL] = 4,
+    };
     if (weight[err->class] > weight[unit->err.class])
         unit->err = *err;
 }

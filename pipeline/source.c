@@ -9,8 +9,6 @@
 #include "pipeline/kafka.h"
 #include "pipeline/topics.h"
 
-enum { CLOSE_POLL_MS = 100 };
-
 struct ls_source {
     rd_kafka_t *client;
     bool in_group;
@@ -171,21 +169,8 @@ void ls_source_close(struct ls_source *source)
 {
     if (source == NULL)
         return;
-    if (source->in_group) {
-        /* Closing runs the last rebalance callback; it needs the queue served meanwhile. */
-        rd_kafka_error_t *error = rd_kafka_consumer_close_queue(source->client, source->events_queue);
-        if (error != NULL)
-            rd_kafka_error_destroy(error);
-        while (!rd_kafka_consumer_closed(source->client)) {
-            rd_kafka_event_t *event = rd_kafka_queue_poll(source->events_queue, CLOSE_POLL_MS);
-            if (event == NULL)
-                continue;
-            if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_REBALANCE)
-                on_rebalance(source->client, rd_kafka_event_error(event),
-                             rd_kafka_event_topic_partition_list(event), source);
-            rd_kafka_event_destroy(event);
-        }
-    }
+    if (source->in_group)
+        rd_kafka_consumer_close(source->client); /* runs the last rebalance callback */
     for (size_t i = 0; i < source->n_queues; i++)
         rd_kafka_queue_destroy(source->queues[i]);
     free(source->queues);

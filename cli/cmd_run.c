@@ -1,0 +1,135 @@
+/* lockstep run: sink instances, a thread each, until a signal. */
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "cli/cli.h"
+#include "consumers/instance.h"
+
+struct run_options {
+    const char *config_path;
+    char **sinks;
+    size_t n_sinks;
+    bool all;
+    bool verbose;
+};
+
+struct worker {
+    pthread_t thread;
+    struct ls_instance_options options;
+    struct ls_instance_totals totals;
+    struct ls_err err;
+    int rc;
+};
+
+static const struct argp_option run_option_table[] = {
+    {"sink", 's', "NAME", 0, "Run this sink (may be given several times)", 0},
+    {"all", 'a', NULL, 0, "Run every sink of the configuration", 0},
+    {"verbose", 'v', NULL, 0, "Log debug lines too", 0},
+    {0},
+};
+
+static error_t parse_run(int key, char *arg, struct argp_state *state)
+{
+    struct run_options *options = state->input;
+    switch (key) {
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = &options->config_path;
+        return 0;
+    case 's':
+        options->sinks = ls_realloc(options->sinks, (options->n_sinks + 1) * sizeof(char *));
+        options->sinks[options->n_sinks++] = arg;
+        return 0;
+    case 'a':
+        options->all = true;
+        return 0;
+    case 'v':
+        options->verbose = true;
+        return 0;
+    case ARGP_KEY_ARG:
+        argp_error(state, "unexpected argument '%s'", arg);
+        return 0;
+    case ARGP_KEY_END:
+        if (options->all == (options->n_sinks > 0))
+            argp_error(state, "name the sinks with --sink NAME, or all of them with --all");
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static const struct argp_child run_children[] = {{&ls_config_argp, 0, NULL, 0}, {0}};
+static const struct argp run_argp = {
+    run_option_table, parse_run, NULL,
+    "Applies the log to stores: one consumer group per sink, started at the marks in the store. "
+    "Several processes may run the same sink; they share its partitions.\v"
+    "SIGTERM or Ctrl-C finishes what is in flight, writes marks, commits and leaves. A second "
+    "Ctrl-C ends at once; nothing is lost by that either.\n\n"
+    "Examples:\n"
+    "  lockstep run --all                          every sink in one process\n"
+    "  lockstep run --sink mysql --sink redis-a    two of them\n",
+    run_children, NULL, NULL,
+};
+
+static void *worker_main(void *opaque)
+{
+    struct worker *worker = opaque;
+    worker->rc = ls_instance_run(&worker->options, &ls_cli_stop, NULL, NULL, &worker->totals,
+                                 &worker->err);
+    if (worker->rc < 0)
+        ls_log(LS_LOG_ERROR, "sink could not run", "sink", worker->options.sink->name, "error",
+               worker->err.text, NULL);
+    return NULL;
+}
+
+static int run_workers(struct worker *workers, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        int rc = pthread_create(&workers[i].thread, NULL, worker_main, &workers[i]);
+        if (rc != 0) {
+            ls_cli_error("cannot start a thread: %s", strerror(rc));
+            ls_cli_stop = 1;
+            n = i;
+            workers[i].rc = -1;
+        }
+    }
+    int failed = 0;
+    for (size_t i = 0; i < n; i++) {
+        pthread_join(workers[i].thread, NULL);
+        failed += workers[i].rc < 0;
+    }
+    return failed ? LS_EXIT_FAILED : LS_EXIT_OK;
+}
+
+int ls_cmd_run(int argc, char **argv)
+{
+    struct run_options options = {0};
+    argp_parse(&run_argp, argc, argv, 0, NULL, &options);
+    if (options.verbose)
+        ls_log_set_level(LS_LOG_DEBUG);
+    struct ls_config *config = ls_cli_config(options.config_path);
+    if (config == NULL)
+        return LS_EXIT_CONFIG;
+    const struct ls_sink_config **sinks;
+    size_t n;
+    int code = LS_EXIT_USAGE;
+    if (ls_cli_sinks(config, options.sinks, options.n_sinks, options.all, &sinks, &n) == 0) {
+        ls_cli_catch_signals();
+        struct worker *workers = ls_calloc(n, sizeof(*workers));
+        for (size_t i = 0; i < n; i++)
+            workers[i].options = (struct ls_instance_options){
+                .config = config,
+                .sink = sinks[i],
+                .position = LS_POSITION_MARKS,
+                .number = (unsigned)i,
+            };
+        code = run_workers(workers, n);
+        free(workers);
+        free(sinks);
+    }
+    free(options.sinks);
+    ls_config_free(config);
+    return code;
+}

@@ -1,0 +1,412 @@
+/*
+ * Dispatch: batches become units, units come back with verdicts, and whole batches move the low
+ * watermark.
+ *
+ * A record that the store refused for now goes again, alone with others like it, after a back-off
+ * with full jitter; while a lane waits for that, nothing more is read for it, which is how its
+ * partitions pause. A record that the store refused for good goes to the quarantine, and the older
+ * one of its key that it displaced is applied in its place (law 3). The watermark moves only over
+ * the oldest batches of a lane that are whole, so every earlier record has its final verdict (law
+ * 5). A crash forgets all of this; the next start reads again from the marks, and the guards make
+ * what was applied already STALE.
+ */
+#include <poll.h>
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "consumers/instance_impl.h"
+#include "pipeline/kafka.h"
+
+/* A unit with what only the instance knows of it. */
+struct work {
+    struct ls_unit unit;
+    struct ls_batch *batch; /* NULL for marks alone */
+    unsigned lane;
+};
+
+static struct work *new_work(unsigned lane, struct ls_batch *batch)
+{
+    struct work *work = ls_calloc(1, sizeof(*work));
+    work->unit.owner = work;
+    work->batch = batch;
+    work->lane = lane;
+    return work;
+}
+
+static void free_work(struct work *work)
+{
+    free(work->unit.refusals);
+    free(work->unit.marks);
+    free(work);
+}
+
+static void submit(struct ls_instance *instance, struct work *work)
+{
+    struct ls_lane_state *lane = &instance->lanes[work->lane];
+    lane->units_out++;
+    ls_lane_submit(lane->lane, &work->unit);
+}
+
+void ls_dispatch_marks(struct ls_instance *instance, unsigned lane, struct ls_mark *marks,
+                       uint32_t n_marks)
+{
+    struct work *work = new_work(lane, NULL);
+    work->unit.marks = marks;
+    work->unit.n_marks = n_marks;
+    submit(instance, work);
+}
+
+/* Cuts the newest records of a batch into units and gives them to the lane. */
+static void send_batch(struct ls_instance *instance, unsigned lane, struct ls_batch *batch)
+{
+    uint32_t max_records = instance->ops->unit_records(instance->sink);
+    uint32_t max_bytes = instance->ops->unit_bytes(instance->sink);
+    uint32_t at = 0;
+    while (at < batch->n_newest) {
+        uint32_t n = 0;
+        uint64_t bytes = 0;
+        while (at + n < batch->n_newest && n < max_records && (n == 0 || bytes < max_bytes)) {
+            bytes += batch->newest[at + n]->body_len;
+            n++;
+        }
+        struct work *work = new_work(lane, batch);
+        work->unit.records = batch->newest + at;
+        work->unit.n_records = n;
+        batch->open++;
+        submit(instance, work);
+        at += n;
+    }
+}
+
+/* A record of a newer schema: if that schema is released, this worker has to be upgraded first. */
+static int check_newer(struct ls_instance *instance, const struct ls_batch *batch,
+                       struct ls_err *err)
+{
+    const struct ls_schema *schema = instance->sink_config->entity->schema;
+    uint32_t released = 0;
+    if (ls_kafka_released_schema(instance->config, schema->entity, &released, NULL, err) < 0)
+        return -1;
+    if (released <= schema->version)
+        return 0;
+    return ls_err_set(err, LS_ERR_FATAL, LS_REJECT_NEWER_SCHEMA,
+                      "partition %d offset %lld: %.160s; version %u is released: upgrade this "
+                      "worker's schema file (it has version %u), then start it again",
+                      batch->newer->partition, (long long)batch->newer->offset,
+                      batch->newer_err.text, released, schema->version);
+}
+
+static void release_batch(struct ls_instance *instance, struct ls_batch *batch)
+{
+    ls_batch_reset(batch);
+    batch->next = instance->spare;
+    instance->spare = batch;
+}
+
+/* Reads one batch for a lane. Returns 0 also when there was nothing. */
+static int fetch_lane(struct ls_instance *instance, unsigned index, struct ls_err *err)
+{
+    struct ls_lane_state *lane = &instance->lanes[index];
+    struct ls_batch *batch = instance->spare ? instance->spare : ls_batch_new();
+    instance->spare = batch->next;
+    batch->next = NULL;
+    const struct ls_sink_config *config = instance->sink_config;
+    if (ls_batch_fetch(batch, lane->queue, config->batch_records, config->batch_bytes) == 0) {
+        release_batch(instance, batch);
+        return 0;
+    }
+    ls_batch_read(batch, &instance->intake, instance->stop_at);
+    if (batch->log_err.class != LS_ERR_NONE) {
+        *err = batch->log_err;
+        release_batch(instance, batch);
+        return -1;
+    }
+    if (batch->newer != NULL && check_newer(instance, batch, err) < 0) {
+        release_batch(instance, batch);
+        return -1;
+    }
+    *lane->newest = batch;
+    lane->newest = &batch->next;
+    lane->n_batches++;
+    for (struct ls_log_poison *poison = batch->poison; poison; poison = poison->next)
+        ls_quarantine_put(instance->quarantine, batch, poison->record, 0, poison->text);
+    send_batch(instance, index, batch);
+    return 0;
+}
+
+/* The oldest batches that are whole: counts their verdicts and moves the low watermarks. */
+static void settle_batches(struct ls_instance *instance, struct ls_lane_state *lane)
+{
+    while (lane->oldest != NULL && lane->oldest->open == 0) {
+        struct ls_batch *batch = lane->oldest;
+        lane->oldest = batch->next;
+        if (lane->oldest == NULL)
+            lane->newest = &lane->oldest;
+        lane->n_batches--;
+        instance->totals.consumed += batch->n_records;
+        for (uint32_t i = 0; i < batch->n_records; i++)
+            instance->totals.counts[batch->records[i].verdict]++;
+        for (uint32_t i = 0; i < batch->n_reach; i++) {
+            const struct ls_reach *reach = &batch->reach[i];
+            if (reach->partition < 0)
+                continue;
+            struct ls_partition *partition = &instance->partitions[reach->partition];
+            if (reach->next_offset > partition->low)
+                partition->low = reach->next_offset;
+            if (reach->at_ms > 0)
+                partition->low_at_ms = reach->at_ms;
+        }
+        release_batch(instance, batch);
+    }
+}
+
+bool ls_dispatch_can_fetch(const struct ls_instance *instance, const struct ls_lane_state *lane)
+{
+    return lane->queue != NULL && lane->waiting == NULL && instance->next_start_ms == 0 &&
+           lane->n_batches < instance->sink_config->batches_in_flight;
+}
+
+int ls_dispatch_fetch(struct ls_instance *instance, struct ls_err *err)
+{
+    for (unsigned i = 0; i < instance->n_lanes; i++) {
+        struct ls_lane_state *lane = &instance->lanes[i];
+        if (!ls_dispatch_can_fetch(instance, lane))
+            continue;
+        if (fetch_lane(instance, i, err) < 0)
+            return -1;
+        settle_batches(instance, lane);
+    }
+    return 0;
+}
+
+static const struct ls_refusal *find_refusal(const struct ls_unit *unit,
+                                             const struct ls_record *record)
+{
+    for (uint32_t i = 0; i < unit->n_refusals; i++)
+        if (unit->refusals[i].record == record)
+            return &unit->refusals[i];
+    return NULL;
+}
+
+/* To the quarantine with it; returns the displaced record that is applied in its place, or NULL. */
+static struct ls_record *settle_poison(struct ls_instance *instance, struct work *work,
+                                       struct ls_record *record)
+{
+    const struct ls_refusal *refusal = find_refusal(&work->unit, record);
+    ls_quarantine_put(instance->quarantine, work->batch, record, refusal ? refusal->code : 0,
+                      refusal ? refusal->text : "refused by the store");
+    struct ls_record *displaced = record->displaced;
+    if (displaced != NULL)
+        displaced->verdict = LS_PENDING;
+    return displaced;
+}
+
+/*
+ * Goes through the verdicts of a unit that came back; what has to go again stays in it, pending.
+ * Returns how many those are; ret_settled says whether any record got a final verdict.
+ */
+static uint32_t settle_records(struct ls_instance *instance, struct work *work, bool *ret_settled,
+                               bool *ret_fatal)
+{
+    struct ls_unit *unit = &work->unit;
+    uint32_t again = 0;
+    for (uint32_t i = 0; i < unit->n_records; i++) {
+        struct ls_record *record = unit->records[i];
+        switch (record->verdict) {
+        case LS_APPLIED:
+        case LS_STALE:
+            *ret_settled = true;
+            continue;
+        case LS_POISON:
+            *ret_settled = true;
+            record = settle_poison(instance, work, record);
+            if (record == NULL)
+                continue;
+            break;
+        case LS_FATAL:
+            *ret_fatal = true;
+            record->verdict = LS_PENDING;
+            break;
+        default: /* RETRY */
+            if (record->attempts < UINT16_MAX)
+                record->attempts++;
+            if (unit->err.class == LS_ERR_UNKNOWN && record->attempts > LS_UNKNOWN_ATTEMPTS_MAX)
+                *ret_fatal = true;
+            record->verdict = LS_PENDING;
+            instance->totals.counts[LS_RETRY]++;
+        }
+        unit->records[again++] = record;
+    }
+    return again;
+}
+
+/* The unit waits for its lane's back-off, then goes again with what is pending. */
+static void send_later(struct ls_instance *instance, struct work *work, uint32_t n_again,
+                       bool settled)
+{
+    struct ls_lane_state *lane = &instance->lanes[work->lane];
+    struct ls_unit *unit = &work->unit;
+    unit->n_records = n_again;
+    free(unit->refusals);
+    unit->refusals = NULL;
+    unit->n_refusals = 0;
+    free(unit->marks);
+    unit->marks = NULL;
+    unit->n_marks = 0;
+    /* A displaced record has not been tried: it need not wait for anything. */
+    if (unit->err.class == LS_ERR_RETRY || unit->err.class == LS_ERR_UNKNOWN) {
+        lane->attempt = settled ? 1 : lane->attempt + 1;
+        lane->resume_ms = ls_mono_ms() +
+                          ls_backoff_ms(lane->attempt, LS_BACKOFF_BASE_MS, LS_BACKOFF_CAP_MS);
+    }
+    unit->err = (struct ls_err){0};
+    unit->next = lane->waiting;
+    lane->waiting = unit;
+}
+
+static int settle_unit(struct ls_instance *instance, struct work *work, struct ls_err *err)
+{
+    struct ls_unit *unit = &work->unit;
+    struct ls_lane_state *lane = &instance->lanes[work->lane];
+    lane->units_out--;
+    if (unit->n_marks > 0)
+        ls_marks_written(instance, unit);
+    bool settled = false, fatal = unit->err.class == LS_ERR_FATAL;
+    uint32_t again = settle_records(instance, work, &settled, &fatal);
+    if (unit->err.class != LS_ERR_NONE)
+        ls_report_error(instance, &unit->err);
+    else
+        lane->attempt = 0;
+    if (fatal) {
+        *err = unit->err;
+        err->class = LS_ERR_FATAL;
+    }
+    if (again > 0) {
+        send_later(instance, work, again, settled);
+    } else {
+        if (work->batch != NULL)
+            work->batch->open--;
+        free_work(work);
+    }
+    settle_batches(instance, lane);
+    return fatal ? -1 : 0;
+}
+
+/* Units whose back-off is over go to their lane again. */
+static void send_again(struct ls_instance *instance)
+{
+    int64_t now_ms = ls_mono_ms();
+    for (unsigned i = 0; i < instance->n_lanes; i++) {
+        struct ls_lane_state *lane = &instance->lanes[i];
+        if (lane->waiting == NULL || lane->resume_ms > now_ms)
+            continue;
+        struct ls_unit *unit = lane->waiting;
+        lane->waiting = NULL;
+        while (unit != NULL) {
+            struct ls_unit *next = unit->next;
+            submit(instance, unit->owner);
+            unit = next;
+        }
+    }
+}
+
+int ls_dispatch_returns(struct ls_instance *instance, struct ls_err *err)
+{
+    int rc = 0;
+    for (struct ls_unit *unit = ls_returns_take(instance->returns), *next; unit; unit = next) {
+        next = unit->next;
+        if (settle_unit(instance, unit->owner, err) < 0)
+            rc = -1;
+    }
+    if (rc == 0)
+        send_again(instance);
+    return rc;
+}
+
+void ls_dispatch_quarantined(struct ls_instance *instance, struct ls_batch *batch)
+{
+    batch->open--;
+    for (unsigned i = 0; i < instance->n_lanes; i++)
+        settle_batches(instance, &instance->lanes[i]);
+}
+
+bool ls_dispatch_idle(const struct ls_instance *instance)
+{
+    for (unsigned i = 0; i < instance->n_lanes; i++)
+        if (instance->lanes[i].units_out > 0 || instance->lanes[i].n_batches > 0)
+            return false;
+    return true;
+}
+
+void ls_dispatch_forget(struct ls_instance *instance, int32_t partition)
+{
+    for (unsigned i = 0; i < instance->n_lanes; i++)
+        for (struct ls_batch *batch = instance->lanes[i].oldest; batch; batch = batch->next)
+            for (uint32_t j = 0; j < batch->n_reach; j++)
+                if (batch->reach[j].partition == partition)
+                    batch->reach[j].partition = -1;
+}
+
+void ls_dispatch_drain(struct ls_instance *instance, int64_t timeout_ms)
+{
+    int64_t deadline_ms = ls_mono_ms() + timeout_ms;
+    struct ls_err err = {0};
+    for (;;) {
+        int rc = ls_dispatch_returns(instance, &err);
+        ls_quarantine_serve(instance->quarantine, &err);
+        ls_marks_write(instance, true);
+        if (rc < 0 || ls_mono_ms() >= deadline_ms)
+            return;
+        if (ls_dispatch_idle(instance) && !ls_marks_pending(instance))
+            return;
+        struct pollfd wait = {.fd = ls_returns_fd(instance->returns), .events = POLLIN};
+        poll(&wait, 1, 20);
+    }
+}
+
+/* Takes back what the lanes still hold; each completes what it took within its request timeout. */
+static void recall_units(struct ls_instance *instance)
+{
+    for (;;) {
+        for (struct ls_unit *unit = ls_returns_take(instance->returns), *next; unit; unit = next) {
+            next = unit->next;
+            struct work *work = unit->owner;
+            instance->lanes[work->lane].units_out--;
+            if (unit->n_marks > 0)
+                ls_marks_written(instance, unit);
+            free_work(work);
+        }
+        uint32_t out = 0;
+        for (unsigned i = 0; i < instance->n_lanes; i++)
+            out += instance->lanes[i].units_out;
+        if (out == 0)
+            return;
+        struct pollfd wait = {.fd = ls_returns_fd(instance->returns), .events = POLLIN};
+        poll(&wait, 1, 1000);
+        if (instance->source != NULL)
+            ls_source_serve(instance->source);
+    }
+}
+
+void ls_dispatch_drop(struct ls_instance *instance)
+{
+    instance->dropping = true;
+    recall_units(instance);
+    ls_quarantine_forget(instance->quarantine);
+    for (unsigned i = 0; i < instance->n_lanes; i++) {
+        struct ls_lane_state *lane = &instance->lanes[i];
+        for (struct ls_unit *unit = lane->waiting, *next; unit; unit = next) {
+            next = unit->next;
+            free_work(unit->owner);
+        }
+        for (struct ls_batch *batch = lane->oldest, *next; batch; batch = next) {
+            next = batch->next;
+            release_batch(instance, batch);
+        }
+        lane->waiting = NULL;
+        lane->attempt = 0;
+        lane->oldest = NULL;
+        lane->newest = &lane->oldest;
+        lane->n_batches = 0;
+    }
+    instance->dropping = false;
+}
