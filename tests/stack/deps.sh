@@ -151,7 +151,7 @@ jars_download() {
 # goes on where it was and a damaged file is nobody else's.
 jars_fetch() {
     local out=$1
-    mvn -q -B -T2 -f "$ROOT/tests/stack/jars/pom.xml" -Dmaven.repo.local="$CACHE/maven" \
+    mvn -q -B -T2 -Dstyle.color=never -f "$ROOT/tests/stack/jars/pom.xml" -Dmaven.repo.local="$CACHE/maven" \
         -Djars.out="$out" dependency:copy-dependencies >&2 || return 1
     mkdir "$out/elasticsearch/transport-netty4"
     mv "$out"/elasticsearch/netty-*.jar "$out"/elasticsearch/transport-netty4-*.jar \

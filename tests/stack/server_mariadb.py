@@ -134,6 +134,7 @@ def make_template(instance: Instance) -> Path:
             [
                 *(program("mariadb-install-db"), "--no-defaults", f"--datadir={part}"),
                 *(f"--user={getpass.getuser()}", "--skip-test-db", "--skip-name-resolve"),
+                "--force",  # even where the machine does not know its own name: nothing here needs it
                 "--auth-root-authentication-method=socket",
                 f"--auth-root-socket-user={getpass.getuser()}",
                 *("--character-set-server=utf8mb4", "--innodb-log-file-size=96M"),

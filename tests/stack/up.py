@@ -13,7 +13,7 @@ from process import port_is_free, port_owner, stop_all, wait_for
 
 READY_TIMEOUT_S = 120.0
 READY_INTERVAL_S = 0.2
-LOG_TAIL_LINES = 15
+LOG_TAIL_LINES = 20
 
 
 class Up:
