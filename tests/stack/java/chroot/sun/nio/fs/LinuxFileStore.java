@@ -21,8 +21,7 @@ class LinuxFileStore extends UnixFileStore {
     }
 
     @Override
-    UnixMountEntry findMountEntry() throws IOException {
-        long device = UnixFileAttributes.get(file(), true).dev();
+    UnixMountEntry findMountEntry() {
         return new UnixMountEntry() {
             @Override
             String name() {
@@ -37,11 +36,6 @@ class LinuxFileStore extends UnixFileStore {
             @Override
             byte[] dir() {
                 return new byte[] {'/'};
-            }
-
-            @Override
-            long dev() {
-                return device;
             }
 
             @Override
