@@ -15,6 +15,8 @@ struct command {
 /* In the order in which a newcomer meets them. */
 static const struct command commands[] = {
     {"run", "apply the log to stores, until stopped", ls_cmd_run},
+    {"replay", "read the log into stores again", ls_cmd_replay},
+    {"resync", "fill a store from the log and give it marks", ls_cmd_resync},
 };
 
 static void print_help(FILE *out)

@@ -1,0 +1,42 @@
+/*
+ * Replay: a bounded range of the log into sinks, beside live consumption, by the same engine. What a
+ * store has already answers STALE; what it lacks is APPLIED. Positions are the run's own; marks and
+ * group offsets are left alone.
+ */
+#ifndef LS_CONSUMERS_REPLAY_H
+#define LS_CONSUMERS_REPLAY_H
+
+#include "consumers/instance.h"
+
+struct ls_replay_sink {
+    const struct ls_sink_config *sink;
+    struct ls_instance_totals totals;
+    struct ls_err err; /* class NONE when it ended well */
+    bool interrupted;
+    double seconds;
+};
+
+/*
+ * Ranges of all partitions of an entity's state topic, from where the log starts to where it ends
+ * now; partitions[] selects some (n_chosen 0: all). The caller frees *ret.
+ */
+int ls_replay_ranges(const struct ls_config *config, const struct ls_entity_config *entity,
+                     const int32_t *chosen, size_t n_chosen, struct ls_range **ret,
+                     struct ls_err *err);
+
+/*
+ * Runs the ranges into all sinks at once, a thread each, until done or *stop. Progress on stderr
+ * (base/progress.h) when show is set. Results are in sinks[]. Returns how many did not end well.
+ */
+size_t ls_replay_run(const struct ls_config *config, struct ls_replay_sink *sinks, size_t n,
+                     const struct ls_range *ranges, bool adopt, bool show,
+                     const volatile int *stop);
+
+/*
+ * After a whole replay: gives a store that has no mark for a partition one at the range's end, so
+ * that `run` goes on from there. Partitions that have a mark keep it.
+ */
+int ls_replay_adopt(const struct ls_config *config, const struct ls_sink_config *sink,
+                    const struct ls_range *ranges, struct ls_err *err);
+
+#endif
