@@ -138,7 +138,7 @@ static int read_key(const struct reader *reader, const struct ls_yaml *map, stru
 {
     static const char *const fixed[] = {"length", "max_items", "indexed"};
     if (field->type != LS_TYPE_STRING)
-        return fail(reader, field->line, "the key '%s' is a %s, expected a string", field->name,
+        return fail(reader, field->line, "the key '%s' is of type %s, expected string", field->name,
                     ls_type_name(field->type));
     for (size_t i = 0; i < LS_COUNT(fixed); i++) {
         const struct ls_yaml *node = ls_yaml_get(map, fixed[i]);

@@ -86,13 +86,15 @@ refuse_field(const struct decoder *decoder, enum ls_mp_status status, const stru
                          wanted[field->type]);
 }
 
-/* Lets ls_value_check say what is wrong with a value that was read, and adds the byte. */
+/* Lets ls_value_check say what is wrong with the value that was read from `at`, and adds the byte.
+ */
 __attribute__((cold, noinline)) static int refuse_value(const struct decoder *decoder,
                                                         const struct ls_field *field,
-                                                        const struct ls_value *value)
+                                                        const struct ls_value *value,
+                                                        const uint8_t *at)
 {
     ls_value_check(field, value, decoder->err);
-    return ls_err_prefix(decoder->err, "byte %zu", (size_t)(decoder->in.at - decoder->start));
+    return ls_err_prefix(decoder->err, "byte %zu", (size_t)(at - decoder->start));
 }
 
 static inline bool text_fits(const struct ls_field *field, struct ls_span text)
@@ -119,12 +121,13 @@ static int decode_list(struct decoder *decoder, const struct ls_field *field,
     value->count = count;
     value->list = ls_arena_alloc(decoder->arena, (count + 1) * sizeof(*value->list));
     for (uint32_t i = 0; i < count; i++) {
+        const uint8_t *at = decoder->in.at;
         status = ls_mp_str(&decoder->in, &value->list[i]);
         if (status != LS_MP_OK)
             return refuse_field(decoder, status, field);
         if (!text_fits(field, value->list[i])) {
             value->count = i + 1; /* the rest is not there yet */
-            return refuse_value(decoder, field, value);
+            return refuse_value(decoder, field, value, at);
         }
     }
     return 0;
@@ -133,13 +136,14 @@ static int decode_list(struct decoder *decoder, const struct ls_field *field,
 static inline int decode_value(struct decoder *decoder, const struct ls_field *field,
                                struct ls_value *value)
 {
+    const uint8_t *at = decoder->in.at;
     enum ls_mp_status status = LS_MP_TYPE;
     bool truth;
     switch (field->type) {
     case LS_TYPE_STRING:
         status = ls_mp_str(&decoder->in, &value->text);
         if (status == LS_MP_OK && !text_fits(field, value->text))
-            return refuse_value(decoder, field, value);
+            return refuse_value(decoder, field, value, at);
         break;
     case LS_TYPE_INT:
     case LS_TYPE_TIME:
@@ -148,7 +152,7 @@ static inline int decode_value(struct decoder *decoder, const struct ls_field *f
     case LS_TYPE_FLOAT:
         status = ls_mp_real(&decoder->in, &value->real);
         if (status == LS_MP_OK && !isfinite(value->real))
-            return refuse_value(decoder, field, value);
+            return refuse_value(decoder, field, value, at);
         if (status == LS_MP_OK && value->real == 0)
             value->real = 0; /* -0.0 is 0.0 */
         break;
@@ -357,7 +361,7 @@ int ls_wire_decode(const struct ls_schema *schema, const void *data, size_t len,
     if (decode_envelope(&decoder, &envelope) < 0 || decode_body(&decoder, &envelope, &values) < 0)
         return -1;
     if (ls_mp_left(&decoder.in) > 0)
-        return refuse(&decoder, LS_REJECT_UNDECODABLE, "%zu bytes follow the record",
+        return refuse(&decoder, LS_REJECT_UNDECODABLE, "bytes follow the record (%zu)",
                       ls_mp_left(&decoder.in));
     *ret_envelope = envelope;
     *ret_values = values;
