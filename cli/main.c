@@ -14,6 +14,9 @@ struct command {
 
 /* In the order in which a newcomer meets them. */
 static const struct command commands[] = {
+    {"config", "check the configuration, or document its options", ls_cmd_config},
+    {"topics", "create, list and check the log's topics", ls_cmd_topics},
+    {"publish", "put changes from a file into the log", ls_cmd_publish},
     {"run", "apply the log to stores, until stopped", ls_cmd_run},
     {"replay", "read the log into stores again", ls_cmd_replay},
     {"resync", "fill a store from the log and give it marks", ls_cmd_resync},

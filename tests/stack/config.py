@@ -34,6 +34,7 @@ def _lines(instance: Instance):
     yield "  member:"
     yield "    generation: 1"
     yield "    partitions: 8"
+    yield "    replication: 1  # one broker"
     yield "sinks:"
     yield "  mysql:"
     yield "    kind: mysql"

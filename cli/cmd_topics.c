@@ -1,0 +1,207 @@
+/* `lockstep topics`: creates, lists and checks the topics that the configuration needs. */
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "cli/cli.h"
+#include "pipeline/topics_admin.h"
+
+struct arguments {
+    const char *config;
+    const char *action;
+    bool json;
+};
+
+static const char doc[] =
+    "Creates, lists or checks the topics of every entity and sink of the configuration."
+    "\v"
+    "  create   make what is missing, with a genesis record in each partition of a state topic;\n"
+    "           what exists is never altered; safe to repeat\n"
+    "  list     what the configuration needs and what is there\n"
+    "  check    everything on the broker that would break a law, and what to do about it\n\n"
+    "Examples:\n"
+    "  lockstep topics create\n"
+    "  lockstep topics check --json | jq '.findings[] | select(.law)'\n\n"
+    "Exit codes: 0 done, 1 check found what breaks a law (list: a topic is missing), 2 Kafka could\n"
+    "not be asked or refused, 64 wrong arguments, 78 wrong configuration.";
+
+static const struct argp_option options[] = {
+    {"json", 'j', NULL, 0, "Results as JSON on stdout", 0},
+    {0},
+};
+
+static error_t parse(int key, char *arg, struct argp_state *state)
+{
+    struct arguments *arguments = state->input;
+    switch (key) {
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = &arguments->config;
+        return 0;
+    case 'j':
+        arguments->json = true;
+        return 0;
+    case ARGP_KEY_ARG:
+        if (arguments->action)
+            argp_error(state, "one action at a time: create, list or check");
+        if (strcmp(arg, "create") != 0 && strcmp(arg, "list") != 0 && strcmp(arg, "check") != 0)
+            argp_error(state, "there is no action '%s'; create, list or check", arg);
+        arguments->action = arg;
+        return 0;
+    case ARGP_KEY_END:
+        if (arguments->action == NULL)
+            argp_error(state, "name an action: create, list or check");
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+/* Prints and frees the JSON. */
+static void print_json(json_t *json)
+{
+    json_dumpf(json, stdout, JSON_INDENT(2));
+    putchar('\n');
+    json_decref(json);
+}
+
+static int failed(const struct ls_err *err)
+{
+    ls_cli_error("%s", err->text);
+    return LS_EXIT_FAILED;
+}
+
+static void on_made(void *opaque, const char *topic, bool made, const char *line)
+{
+    json_t *steps = opaque;
+    if (steps == NULL)
+        printf("%-32s  %s\n", topic, line);
+    else
+        json_array_append_new(
+            steps, json_pack("{s:s, s:b, s:s}", "topic", topic, "made", (int)made, "text", line));
+    fflush(stdout);
+}
+
+static int create(const struct ls_config *config, bool json)
+{
+    struct ls_err err = {0};
+    json_t *steps = json ? json_array() : NULL;
+    int rc = ls_topics_create(config, on_made, steps, &err);
+    if (json)
+        print_json(json_pack("{s:b, s:o}", "ok", rc == 0, "steps", steps));
+    return rc < 0 ? failed(&err) : LS_EXIT_OK;
+}
+
+static void print_topic(const struct ls_topic_spec *spec, const struct ls_topic_info *info)
+{
+    if (info->exists)
+        printf("%-32s  %-10s  %10d  %8d  %12" PRId64 "  %s\n", spec->name,
+               ls_topic_role_name(spec->role), info->partitions, info->replicas, info->records,
+               info->genesis[0]                    ? info->genesis
+               : spec->role == LS_TOPIC_ROLE_STATE ? "none: lockstep topics create"
+                                                   : "-");
+    else
+        printf("%-32s  %-10s  missing: lockstep topics create\n", spec->name,
+               ls_topic_role_name(spec->role));
+}
+
+static json_t *topic_json(const struct ls_topic_spec *spec, const struct ls_topic_info *info)
+{
+    json_t *json = json_pack("{s:s, s:s, s:b}", "topic", spec->name, "role",
+                             ls_topic_role_name(spec->role), "exists", (int)info->exists);
+    if (!info->exists)
+        return json;
+    json_object_set_new(json, "partitions", json_integer(info->partitions));
+    json_object_set_new(json, "replicas", json_integer(info->replicas));
+    json_object_set_new(json, "offsets", json_integer(info->records));
+    if (spec->role == LS_TOPIC_ROLE_STATE)
+        json_object_set_new(json, "genesis",
+                            info->genesis[0] ? json_string(info->genesis) : json_null());
+    return json;
+}
+
+static int list(const struct ls_config *config, bool json)
+{
+    struct ls_topic_spec *specs = NULL;
+    size_t n = 0;
+    ls_topics_plan(config, &specs, &n);
+    struct ls_topic_info *infos = ls_calloc(n, sizeof(*infos));
+    struct ls_err err = {0};
+    int rc = ls_topics_list(config, specs, n, infos, &err);
+    bool missing = false;
+    json_t *topics = json_array();
+    if (rc == 0 && !json)
+        printf("%-32s  %-10s  %10s  %8s  %12s  %s\n", "topic", "role", "partitions", "replicas",
+               "offsets", "genesis");
+    for (size_t i = 0; i < n && rc == 0; i++) {
+        missing |= !infos[i].exists;
+        if (json)
+            json_array_append_new(topics, topic_json(&specs[i], &infos[i]));
+        else
+            print_topic(&specs[i], &infos[i]);
+    }
+    free(infos);
+    free(specs);
+    if (rc == 0 && json)
+        print_json(json_pack("{s:O}", "topics", topics));
+    json_decref(topics);
+    if (rc < 0)
+        return failed(&err);
+    return missing ? LS_EXIT_DIFFERENT : LS_EXIT_OK;
+}
+
+static void on_finding(void *opaque, const struct ls_topic_finding *finding)
+{
+    json_t *findings = opaque;
+    if (findings)
+        json_array_append_new(findings, json_pack("{s:s, s:b, s:s, s:s}", "topic", finding->topic,
+                                                  "law", (int)finding->law, "what", finding->what,
+                                                  "mend", finding->mend));
+    else
+        printf("%-5s  %s %s\n       to mend: %s\n", finding->law ? "WRONG" : "note", finding->topic,
+               finding->what, finding->mend);
+}
+
+static int check(const struct ls_config *config, bool json)
+{
+    struct ls_err err = {0};
+    size_t broken = 0;
+    json_t *findings = json ? json_array() : NULL;
+    if (ls_topics_check(config, on_finding, findings, &broken, &err) < 0) {
+        json_decref(findings);
+        return failed(&err);
+    }
+    if (json)
+        print_json(json_pack("{s:b, s:o}", "ok", broken == 0, "findings", findings));
+    else if (broken == 0)
+        printf("ok: the topics keep the laws\n");
+    else
+        printf("%zu thing%s that would break a law\n", broken, broken == 1 ? "" : "s");
+    return broken ? LS_EXIT_DIFFERENT : LS_EXIT_OK;
+}
+
+int ls_cmd_topics(int argc, char **argv)
+{
+    const struct argp_child children[] = {{&ls_config_argp, 0, NULL, 0}, {0}};
+    const struct argp argp = {.options = options,
+                              .parser = parse,
+                              .args_doc = "create|list|check",
+                              .doc = doc,
+                              .children = children};
+    struct arguments arguments = {0};
+    argp_parse(&argp, argc, argv, 0, NULL, &arguments);
+    struct ls_config *config = ls_cli_config(arguments.config);
+    if (config == NULL)
+        return LS_EXIT_CONFIG;
+    int code;
+    if (strcmp(arguments.action, "create") == 0)
+        code = create(config, arguments.json);
+    else if (strcmp(arguments.action, "list") == 0)
+        code = list(config, arguments.json);
+    else
+        code = check(config, arguments.json);
+    ls_config_free(config);
+    return code;
+}
