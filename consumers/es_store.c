@@ -1,0 +1,180 @@
+/*
+ * The Elasticsearch store as those see it who read it and set it up: ops table, marks, counts.
+ * Blocking; one handle is used by one thread at a time. A crash leaves nothing half done: each
+ * request stands for itself.
+ */
+#include "consumers/es_store.h"
+
+#include <stdlib.h>
+
+#include "consumers/es_marks.h"
+#include "pipeline/es_errors.h"
+
+enum { PAGE_DOCS = 1000 };
+
+static int es_open(const struct ls_sink_config *config, struct ls_store **ret, struct ls_err *err)
+{
+    struct es_store *store = ls_calloc(1, sizeof(*store));
+    store->config = config;
+    store->schema = config->entity->schema;
+    store->page = PAGE_DOCS;
+    json_t *health = NULL;
+    if (ls_es_client_new(config, &store->client, err) != 0 ||
+        ls_es_json(store->client, "GET", "/_cluster/health?filter_path=cluster_name", NULL, &health,
+                   err) != 0) {
+        ls_es_client_free(store->client);
+        free(store);
+        return -1;
+    }
+    json_decref(health);
+    *ret = (struct ls_store *)store;
+    return 0;
+}
+
+static void es_close(struct ls_store *opaque)
+{
+    struct es_store *store = (struct es_store *)opaque;
+    if (store == NULL)
+        return;
+    ls_es_client_free(store->client);
+    ls_buf_free(&store->body);
+    ls_buf_free(&store->reply);
+    ls_buf_free(&store->scratch);
+    free(store);
+}
+
+int ls_es_ask(struct es_store *store, const char *path, bool *ret_too_large, struct ls_err *err)
+{
+    LS_CLEANUP_FREE char *whole = ls_asprintf("/%s%s", store->config->index, path);
+    long status = 0;
+    bool too_large = false;
+    int rc = ls_es_request(store->client, "POST", whole, ls_buf_cstr(&store->body), store->body.len,
+                           &status, &store->reply, &too_large, err);
+    if (ret_too_large != NULL)
+        *ret_too_large = too_large;
+    if (rc == 0 && (status < 200 || status > 299))
+        rc = ls_es_reply_err(err, status, store->reply.data, store->reply.len);
+    if (rc != 0)
+        ls_err_prefix(err, "index %s", store->config->index);
+    return rc;
+}
+
+static int es_refresh(struct ls_store *opaque, struct ls_err *err)
+{
+    struct es_store *store = (struct es_store *)opaque;
+    ls_buf_clear(&store->body);
+    return ls_es_ask(store, "/_refresh?filter_path=_shards.failed", NULL, err);
+}
+
+static int count_docs(struct es_store *store, const char *query, uint64_t *ret, struct ls_err *err)
+{
+    ls_buf_clear(&store->body);
+    ls_buf_append_str(&store->body, query);
+    if (ls_es_ask(store, "/_count?filter_path=count,_shards.failed", NULL, err) != 0)
+        return -1;
+    json_t *root = json_loadb(ls_buf_cstr(&store->reply), store->reply.len, 0, NULL);
+    json_t *count = json_object_get(root, "count");
+    json_t *failed = json_object_get(json_object_get(root, "_shards"), "failed");
+    int rc = 0;
+    if (!json_is_integer(count) || json_integer_value(failed) != 0)
+        rc = ls_err_set(err, LS_ERR_RETRY, 0, "index %s: not all shards were counted",
+                        store->config->index);
+    else
+        *ret = (uint64_t)json_integer_value(count);
+    json_decref(root);
+    return rc;
+}
+
+#define NO_MARK "{\"exists\":{\"field\":\"_mark\"}}"
+#define DELETED "{\"term\":{\"_deleted\":true}}"
+
+static int es_has_data(struct ls_store *opaque, bool *ret, struct ls_err *err)
+{
+    uint64_t count;
+    if (es_refresh(opaque, err) != 0 ||
+        count_docs((struct es_store *)opaque, "{\"query\":{\"bool\":{\"must_not\":" NO_MARK "}}}",
+                   &count, err) != 0)
+        return -1;
+    *ret = count > 0;
+    return 0;
+}
+
+static int es_count(struct ls_store *opaque, uint64_t *ret_live, uint64_t *ret_deleted,
+                    struct ls_err *err)
+{
+    struct es_store *store = (struct es_store *)opaque;
+    uint64_t live, deleted;
+    if (count_docs(store, "{\"query\":{\"bool\":{\"must_not\":[" NO_MARK "," DELETED "]}}}", &live,
+                   err) != 0 ||
+        count_docs(store, "{\"query\":{\"bool\":{\"filter\":" DELETED "}}}", &deleted, err) != 0)
+        return -1;
+    *ret_live = live;
+    *ret_deleted = deleted;
+    return 0;
+}
+
+static int es_read_marks(struct ls_store *opaque, struct ls_mark *marks, size_t n,
+                         struct ls_err *err)
+{
+    struct es_store *store = (struct es_store *)opaque;
+    if (n == 0)
+        return 0;
+    LS_CLEANUP_FREE struct ls_es_mark *held = ls_calloc(n, sizeof(*held));
+    for (size_t i = 0; i < n; i++)
+        held[i].mark.partition = marks[i].partition;
+    ls_buf_clear(&store->body);
+    ls_es_marks_ask(held, n, &store->body);
+    if (ls_es_ask(store, "/_mget", NULL, err) != 0)
+        return -1;
+    if (ls_es_marks_read(store->reply.data, store->reply.len, held, n, err) != 0)
+        return ls_err_prefix(err, "marks in index %s", store->config->index);
+    for (size_t i = 0; i < n; i++)
+        marks[i] = held[i].mark;
+    return 0;
+}
+
+static int es_reset_marks(struct ls_store *opaque, const struct ls_mark *marks, size_t n,
+                          struct ls_err *err)
+{
+    struct es_store *store = (struct es_store *)opaque;
+    if (n == 0)
+        return 0;
+    LS_CLEANUP_FREE struct ls_es_mark *written = ls_calloc(n, sizeof(*written));
+    LS_CLEANUP_FREE enum ls_es_mark_result *results = ls_calloc(n, sizeof(*results));
+    ls_buf_clear(&store->body);
+    for (size_t i = 0; i < n; i++) {
+        ls_es_marks_write(&marks[i], NULL, &store->body);
+        written[i].mark = marks[i];
+    }
+    if (ls_es_ask(store, "/_bulk?" LS_ES_MARKS_FILTER, NULL, err) != 0)
+        return -1;
+    struct ls_err worst = {0};
+    int rc = ls_es_marks_written(store->reply.data, store->reply.len, written, results, n, &worst);
+    for (size_t i = 0; rc == 0 && i < n; i++)
+        if (results[i] != LS_ES_MARK_WRITTEN)
+            rc = -1;
+    if (rc == 0)
+        return 0;
+    if (worst.class == LS_ERR_NONE) /* an unguarded write met a conflict: another one beside it */
+        ls_err_set(&worst, LS_ERR_RETRY, 409, "another writer is at the marks");
+    if (err != NULL)
+        *err = worst;
+    return ls_err_prefix(err, "marks in index %s", store->config->index);
+}
+
+const struct ls_store_ops ls_es_store_ops = {
+    .kind = LS_SINK_ES,
+    .walks_in_order = true,
+    .open = es_open,
+    .close = es_close,
+    .check = ls_es_check,
+    .apply = ls_es_apply,
+    .diff = ls_es_diff,
+    .has_data = es_has_data,
+    .read_marks = es_read_marks,
+    .reset_marks = es_reset_marks,
+    .refresh = es_refresh,
+    .fetch = ls_es_fetch,
+    .walk = ls_es_walk,
+    .count = es_count,
+};
