@@ -9,6 +9,11 @@ command_build() {
     esac
 }
 
+# Test programs that are not built by default, because they take long or are needed seldom.
+build_tests() {
+    build_in "$1" -- meson-test-prereq
+}
+
 build_program() {
     deps_ensure base
     build_in build
@@ -19,16 +24,21 @@ build_sanitized() {
     build_in build-asan -Db_sanitize=address,undefined -Db_lundef=false
 }
 
-# build_in DIRECTORY MESON-OPTION...
+# build_in DIRECTORY MESON-OPTION... [-- NINJA-TARGET...]
 build_in() {
-    local dir=$ROOT/$1
+    local dir=$ROOT/$1 options=()
     shift
+    while [[ $# -gt 0 && $1 != -- ]]; do
+        options+=("$1")
+        shift
+    done
+    [[ $# == 0 ]] || shift
     mkdir -p "$dir"
     (
         flock 9 # two commands at once must not build in one directory
         if [[ ! -e $dir/build.ninja ]]; then
-            meson setup "$dir" "$ROOT" "$@" 9>&-
+            meson setup "$dir" "$ROOT" "${options[@]}" 9>&-
         fi
-        ninja -C "$dir" 9>&-
+        ninja -C "$dir" "$@" 9>&-
     ) 9>"$dir/.dev-lock"
 }

@@ -24,9 +24,11 @@ command_test() {
     trap 'rm -rf "$test_work"' EXIT
     build_program
     if [[ $unit == yes ]]; then
-        test_programs build "${names[@]}"
+        say "== unit and mock tests"
+        test_programs build -- "${names[@]}"
+        say "== the same with the address and undefined behaviour sanitizers"
         build_sanitized
-        test_programs build-asan "${names[@]}"
+        test_programs build-asan --sanitized -- "${names[@]}"
     fi
     if [[ $live == yes ]]; then
         test_live "${names[@]}"
@@ -34,16 +36,22 @@ command_test() {
     test_total
 }
 
-# test_programs BUILD-DIRECTORY NAME...
+# test_programs BUILD-DIRECTORY OPTION... -- NAME...
 test_programs() {
-    local dir=$1 filters=() name
+    local dir=$1 options=() name
+    shift
+    while [[ $1 != -- ]]; do
+        options+=("$1")
+        shift
+    done
     shift
     for name in "$@"; do
-        filters+=(--filter "$name")
+        options+=(--filter "$name")
     done
-    say "== tests of $dir"
-    "$(deps_python)" "$ROOT/tests/stack/c_tests.py" "$ROOT/$dir" \
-        --json-summary "$test_work/$dir.json" "${filters[@]}" || true
+    build_tests "$dir"
+    # the virtual environment first: scripts among the tests find their packages there
+    PATH=$(deps_venv_dir)/bin:$PATH "$(deps_python)" "$ROOT/tests/stack/c_tests.py" "$ROOT/$dir" \
+        --json-summary "$(mktemp "$test_work/XXXXXX.json")" "${options[@]}" || true
 }
 
 # The live tests get a fresh stack of their own, and leave none behind.
@@ -56,12 +64,17 @@ test_live() {
     exec 8>"$STATE/.test-$LOCKSTEP_STACK.lock"
     flock -n 8 || die "test: other live tests are running on the stack '$LOCKSTEP_STACK'"
     say "== live tests"
-    if stack wipe >&2 && trap 'stack wipe >&2 8>&- || true; rm -rf "$test_work"' EXIT && stack up >&2 8>&-; then
-        "$(deps_venv_dir)/bin/python" "$ROOT/tests/live/run.py" \
-            --json-summary "$test_work/live.json" "$@" 8>&- || true
+    stack wipe >&2
+    trap 'stack wipe >&2 || true; rm -rf "$test_work"' EXIT
+    if ! stack up >&2 8>&-; then
+        echo '{"passed": 0, "failed": 1}' >"$test_work/stack.json"
+        return
     fi
-    # without its summary, the runner or the stack itself has failed
-    [[ -s $test_work/live.json ]] || echo '{"passed": 0, "failed": 1}' >"$test_work/live.json"
+    test_programs build --live -- "$@" 8>&-
+    local summary=$test_work/live.json
+    "$(deps_venv_dir)/bin/python" "$ROOT/tests/live/run.py" --json-summary "$summary" "$@" 8>&- || true
+    # without its summary, the runner itself has failed
+    [[ -s $summary ]] || echo '{"passed": 0, "failed": 1}' >"$summary"
 }
 
 # The one line at the end; the exit code says the same.
@@ -75,43 +88,38 @@ sys.exit(1 if failed else 0)
 PYTHON
 }
 
-# fuzz [TARGET] [SECONDS]
+# fuzz [TARGET] [SECONDS]: a target fuzz_NAME of tests/fuzz has its corpus in corpus/NAME
 command_fuzz() {
     local target="" seconds=$FUZZ_SECONDS word
     for word in "$@"; do
-        if [[ $word =~ ^[0-9]+$ ]]; then seconds=$word; else target=$word; fi
+        if [[ $word =~ ^[0-9]+$ ]]; then seconds=$word; else target=${word#fuzz_}; fi
     done
+    local names=() source
+    for source in "$ROOT"/tests/fuzz/fuzz_*.c; do
+        source=${source##*/fuzz_}
+        [[ -z $target || ${source%.c} == "$target" ]] && names+=("${source%.c}")
+    done
+    [[ ${#names[@]} -gt 0 ]] || die "fuzz: no target '$target' in tests/fuzz"
+
     deps_ensure base
     deps_ensure clang
-    CC=clang build_in build-fuzz -Dfuzz=true -Db_sanitize=address,undefined -Db_lundef=false
-
-    local programs=() program
-    for program in "$ROOT"/build-fuzz/tests/fuzz/fuzz_*; do
-        [[ -f $program && -x $program ]] || continue
-        [[ -z $target || $(fuzz_name "$program") == "$target" ]] && programs+=("$program")
+    CC=clang build_in build-fuzz -Dfuzz=true -Db_lundef=false -- "${names[@]/#/tests/fuzz/fuzz_}"
+    local name
+    for name in "${names[@]}"; do
+        fuzz_one "$name" "$seconds"
     done
-    [[ ${#programs[@]} -gt 0 ]] || die "fuzz: no target '${target:-fuzz_*}' in build-fuzz/tests/fuzz"
-    for program in "${programs[@]}"; do
-        fuzz_one "$program" "$seconds"
-    done
-}
-
-fuzz_name() {
-    local name=${1##*/}
-    echo "${name#fuzz_}"
 }
 
 # What it finds new goes to build-fuzz/corpus; the corpus in the tree is only read.
 fuzz_one() {
-    local program=$1 seconds=$2 name kept found
-    name=$(fuzz_name "$program")
-    kept=$ROOT/tests/fuzz/corpus/$name
-    found=$ROOT/build-fuzz/corpus/$name
+    local name=$1 seconds=$2
+    local kept=$ROOT/tests/fuzz/corpus/$name found=$ROOT/build-fuzz/corpus/$name
     mkdir -p "$found" "$ROOT/build-fuzz/findings"
-    [[ -d $kept ]] || die "fuzz: $name has no corpus in tests/fuzz/corpus/$name"
+    [[ -d $kept ]] || die "fuzz: fuzz_$name has no corpus in tests/fuzz/corpus/$name"
     say "== fuzz $name for $seconds s"
-    "$program" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
-        -verbosity=1 -artifact_prefix="$ROOT/build-fuzz/findings/$name-" "$found" "$kept"
+    "$ROOT/build-fuzz/tests/fuzz/fuzz_$name" -max_total_time="$seconds" -timeout=10 \
+        -rss_limit_mb=2048 -print_final_stats=1 \
+        -artifact_prefix="$ROOT/build-fuzz/findings/$name-" "$found" "$kept"
 }
 
 sources() {

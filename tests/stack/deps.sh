@@ -40,8 +40,8 @@ deps_check() {
     missing=$(deps_missing "${PACKAGES_BASE[@]}" "${PACKAGES_CLANG[@]}")
     [[ -z $missing ]] || say "packages not installed:" $missing
     jars_complete || say "the servers' jars are missing or damaged: $(jars_dir)"
-    [[ -x $(deps_venv_dir)/bin/python ]] || say "the tests' Python packages are missing"
-    [[ -z $missing ]] && jars_complete && [[ -x $(deps_venv_dir)/bin/python ]]
+    [[ -e $(deps_venv_dir)/complete ]] || say "the tests' Python packages are missing"
+    [[ -z $missing ]] && jars_complete && [[ -e $(deps_venv_dir)/complete ]]
 }
 
 deps_ensure() {
@@ -50,9 +50,17 @@ deps_ensure() {
         base) missing=$(deps_missing "${PACKAGES_BASE[@]}") ;;
         clang) missing=$(deps_missing "${PACKAGES_CLANG[@]}") ;;
     esac
-    [[ -n $missing ]] || return 0
     # shellcheck disable=SC2086 # one word per package
-    deps_install $missing
+    [[ -z $missing ]] || deps_install $missing
+    deps_redis
+}
+
+# redis-tools holds the server too, as its checker; only the name tells them apart. (The package
+# redis-server adds that name, and a service.) ./dev has this directory at the end of PATH.
+deps_redis() {
+    [[ ! -e $CACHE/bin/redis-server ]] || return 0
+    mkdir -p "$CACHE/bin"
+    ln -sfn /usr/bin/redis-check-rdb "$CACHE/bin/redis-server"
 }
 
 # dpkg-query fails for a package it has never heard of, and says 'installed' for the others.
@@ -109,7 +117,7 @@ jars_dir() {
 jars_complete() {
     local dir
     dir=$(jars_dir)
-    [[ -d $dir ]] && (cd "$dir" && sha256sum --check --strict --status "$JAR_LIST")
+    [[ -d $dir ]] && (cd "$dir" && sha256sum --check --strict --status "$JAR_LIST" 2>/dev/null)
 }
 
 deps_jars() {
@@ -138,7 +146,7 @@ jars_download() {
         if jars_fetch "$part" && (cd "$part" && sha256sum --check --strict --quiet "$JAR_LIST") >&2; then
             rm -rf "$dir"
             mv "$part" "$dir"
-            rm -rf "$CACHE/maven"
+            rm -rf "$CACHE/maven" "$CACHE/java" # what was made of other jars
             return 0
         fi
         rm -rf "$part" "$CACHE/maven"
@@ -150,9 +158,13 @@ jars_download() {
 # Maven's repository is our own, and kept only until all is there, so that an interrupted download
 # goes on where it was and a damaged file is nobody else's.
 jars_fetch() {
-    local out=$1
-    mvn -q -B -T2 -Dstyle.color=never -f "$ROOT/tests/stack/jars/pom.xml" -Dmaven.repo.local="$CACHE/maven" \
-        -Djars.out="$out" dependency:copy-dependencies >&2 || return 1
+    local out=$1 log=$CACHE/maven.log
+    if ! mvn -B -T2 -f "$ROOT/tests/stack/jars/pom.xml" -Dmaven.repo.local="$CACHE/maven" \
+        -Djars.out="$out" dependency:copy-dependencies >"$log" 2>&1; then
+        say "Maven failed; the end of $log:"
+        tail -n 20 "$log" >&2
+        return 1
+    fi
     mkdir "$out/elasticsearch/transport-netty4"
     mv "$out"/elasticsearch/netty-*.jar "$out"/elasticsearch/transport-netty4-*.jar \
         "$out/elasticsearch/transport-netty4"

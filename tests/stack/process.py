@@ -35,13 +35,11 @@ def wait_for(condition, timeout_s: float, interval_s: float = POLL_INTERVAL_S) -
     return True
 
 
-def program(*names: str) -> str:
-    """The path of the first of these programs that is installed."""
-    path = f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/bin"
-    for name in names:
-        if found := shutil.which(name, path=path):
-            return found
-    raise StackError(f"{names[0]} is not installed: run ./dev deps")
+def program(name: str) -> str:
+    found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/bin")
+    if not found:
+        raise StackError(f"{name} is not installed: run ./dev deps")
+    return found
 
 
 @dataclass
@@ -54,7 +52,6 @@ class Proc:
     data_dir: Path
     on_stopped: object = None  # called once the process has ended by SIGTERM
     argv: list = None  # set by its server's prepare()
-    program: str = None  # where argv[0] is not its path
 
     @property
     def pid_file(self) -> Path:
@@ -86,7 +83,6 @@ class Proc:
         with open(self.log_file, "ab") as log:
             child = subprocess.Popen(
                 self.argv,
-                executable=self.program,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -1,8 +1,5 @@
 """Redis: two clusters of three masters each, without replicas.
 
-Debian's redis-tools holds the server's program under the name of its checker; the package
-redis-server adds a symbolic link and a service that would be started with the machine.
-
 The cluster is formed here, over the servers' own protocol, in three steps that may each be
 repeated after an interruption. (redis-cli --cluster create can't be repeated, and wants the
 password where other users may see it.)
@@ -45,8 +42,7 @@ class RedisCluster:
             proc.data_dir.mkdir(parents=True, exist_ok=True)
             options = self.instance.sub("etc", f"{proc.name}.conf")
             write_atomically(options, self._options(proc, users))
-            proc.argv = ["redis-server", str(options)]  # the program looks at its name
-            proc.program = program("redis-server", "redis-check-rdb")
+            proc.argv = [program("redis-server"), str(options)]
 
     def _options(self, proc: Proc, users) -> str:
         return f"""\
