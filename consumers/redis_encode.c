@@ -26,7 +26,7 @@
 
 #define SHA_NEWER "ce01f517ca9572e3d1f0d5d5eee624913f98011f"
 #define SHA_NEWER_OR_SAME "594cf7a0b9e629c05ba8651fad6dc4e46c04ce08"
-#define EVALSHA(sha) "*4\r\n$7\r\nEVALSHA\r\n$40\r\n" sha "\r\n$1\r\n1\r\n$"
+#define EVALSHA(sha) "*5\r\n$7\r\nEVALSHA\r\n$40\r\n" sha "\r\n$1\r\n1\r\n$"
 
 static const struct {
     const char *text;

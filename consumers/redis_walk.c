@@ -119,8 +119,8 @@ static int scan_node(struct ls_redis_store *store, size_t node, ls_page_fn *page
     char cursor[24] = "0";
     int rc = 0;
     do {
-        struct ls_image *images;
-        size_t n;
+        struct ls_image *images = NULL;
+        size_t n = 0;
         ls_arena_reset(&arena);
         rc = scan_once(store, node, cursor, &arena, &images, &n, err);
         if (rc == 0 && n > 0)

@@ -34,6 +34,7 @@ static const struct {
     {"NOAUTH", LS_REDIS_SETUP},
     {"WRONGPASS", LS_REDIS_SETUP},
     {"NOPERM", LS_REDIS_SETUP},
+    {"ERR The user executing the script", LS_REDIS_SETUP}, /* its ACL, met inside the script */
     {"DENIED", LS_REDIS_SETUP}, /* protected mode */
     {"ERR invalid password", LS_REDIS_SETUP},
     {"ERR AUTH ", LS_REDIS_SETUP},
@@ -110,7 +111,7 @@ static const char *advice(const redisReply *reply)
         return "; set `user` and `password_file` of the sink";
     if (starts_with(reply, "WRONGPASS") || starts_with(reply, "ERR invalid password"))
         return "; check `user` and `password_file` of the sink against the server's ACL";
-    if (starts_with(reply, "NOPERM"))
+    if (starts_with(reply, "NOPERM") || starts_with(reply, "ERR The user executing"))
         return "; the sink's user needs +@read +@write +@scripting +cluster +asking +info on the "
                "entity's keys";
     if (starts_with(reply, "ERR This instance"))
