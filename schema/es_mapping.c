@@ -57,17 +57,15 @@ static uint32_t routing_shards(uint32_t shards)
     return number;
 }
 
-/* How many of our 1024 shards fall into the fullest of these Elasticsearch shards. */
-static uint32_t fullest(uint32_t shards)
+/* How many of our 1024 shards, whose routing hashes these are, fall into the fullest of `shards`.
+ */
+static uint32_t fullest(const int32_t *hashes, uint32_t shards)
 {
     uint32_t count[LS_SHARDS] = {0}, most = 0;
-    uint32_t virtual_shards = routing_shards(shards);
-    for (unsigned shard = 0; shard < LS_SHARDS; shard++) {
-        char routing[8];
-        snprintf(routing, sizeof(routing), "%u", shard);
-        int64_t hash = (int32_t)routing_hash(routing);
-        int64_t slot = (hash % virtual_shards + virtual_shards) % virtual_shards;
-        uint32_t now = ++count[slot / (virtual_shards / shards)];
+    int64_t places = routing_shards(shards);
+    for (unsigned i = 0; i < LS_SHARDS; i++) {
+        int64_t place = (hashes[i] % places + places) % places;
+        uint32_t now = ++count[place / (places / shards)];
         most = now > most ? now : most;
     }
     return most;
@@ -75,15 +73,19 @@ static uint32_t fullest(uint32_t shards)
 
 struct ls_es_plan ls_es_plan(const struct ls_schema *schema, uint32_t nodes)
 {
+    int32_t hashes[LS_SHARDS];
+    for (unsigned i = 0; i < LS_SHARDS; i++) {
+        char routing[8];
+        snprintf(routing, sizeof(routing), "%u", i);
+        hashes[i] = (int32_t)routing_hash(routing);
+    }
     uint64_t bytes = schema->expected_records * schema->average_bytes;
     nodes = nodes == 0 ? 1 : nodes > LS_SHARDS ? LS_SHARDS : nodes;
-    uint32_t shards = 0;
-    struct ls_es_plan plan;
+    struct ls_es_plan plan = {0};
     do {
-        shards += nodes;
-        plan.shards = shards;
-        plan.bytes_per_shard = (bytes / LS_SHARDS + 1) * fullest(shards);
-    } while (plan.bytes_per_shard > SHARD_BYTES_MAX && shards + nodes <= LS_SHARDS);
+        plan.shards += nodes;
+        plan.bytes_per_shard = (bytes / LS_SHARDS + 1) * fullest(hashes, plan.shards);
+    } while (plan.bytes_per_shard > SHARD_BYTES_MAX && plan.shards + nodes <= LS_SHARDS);
     return plan;
 }
 

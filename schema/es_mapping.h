@@ -13,10 +13,14 @@
  */
 
 struct ls_es_plan {
-    uint32_t shards;        /* primary shards: a multiple of nodes, each at most 50 GB */
-    uint64_t bytes_per_shard;
+    uint32_t shards;          /* primary shards: a multiple of nodes, each at most 50 GB */
+    uint64_t bytes_per_shard; /* expected in the fullest one: routing fills them unevenly */
 };
-/* Plans the index for the schema's expected records on this many data nodes (at least 1). */
+/*
+ * Plans the index for the schema's expected records on this many data nodes (at least 1). There are
+ * 1024 routing values, so 1024 shards are the most; where even these pass 50 GB, bytes_per_shard
+ * says so.
+ */
 struct ls_es_plan ls_es_plan(const struct ls_schema *schema, uint32_t nodes);
 
 /*
