@@ -16,6 +16,7 @@ struct command {
 static const struct command commands[] = {
     {"config", "check the configuration, or document its options", ls_cmd_config},
     {"topics", "create, list and check the log's topics", ls_cmd_topics},
+    {"schema", "check, show, apply and compare schemas", ls_cmd_schema},
     {"publish", "put changes from a file into the log", ls_cmd_publish},
     {"run", "apply the log to stores, until stopped", ls_cmd_run},
     {"replay", "read the log into stores again", ls_cmd_replay},
