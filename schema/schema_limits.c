@@ -10,7 +10,7 @@
 enum {
     MYSQL_ROW_BYTES = 65535, /* all columns of a row but the contents of TEXT */
     INNODB_PAGE_ROW = 8126,  /* of a row in its 16 KiB page, when all that can has left the page */
-    MYSQL_INDEXES = 64,      /* secondary indexes of a table */
+    MYSQL_INDEXES = 63,      /* of a table, beside its primary key */
     HIDDEN_BYTES =
         8 + 1 + 8 + 8 + 1 + LS_KEY_BYTES_MAX + 40, /* _at _deleted _h _v, key, row head */
     UTF8_BYTES = 4,
