@@ -65,24 +65,33 @@ test_live() {
     flock -n 8 || die "test: other live tests are running on the stack '$LOCKSTEP_STACK'"
     say "== live tests"
     stack wipe >&2
-    trap 'stack wipe >&2 || true; rm -rf "$test_work"' EXIT
-    if ! stack up >&2 8>&-; then
-        echo '{"passed": 0, "failed": 1}' >"$test_work/stack.json"
-        return
+    trap 'stack down >&2 || true; rm -rf "$test_work"' EXIT
+    if stack up >&2 8>&-; then
+        test_programs build --live -- "$@" 8>&-
+        local summary
+        summary=$(mktemp "$test_work/XXXXXX.json")
+        "$(deps_venv_dir)/bin/python" "$ROOT/tests/live/run.py" --json-summary "$summary" "$@" 8>&- ||
+            true
+    else
+        mktemp "$test_work/XXXXXX.json" >/dev/null # empty: a failure
     fi
-    test_programs build --live -- "$@" 8>&-
-    local summary=$test_work/live.json
-    "$(deps_venv_dir)/bin/python" "$ROOT/tests/live/run.py" --json-summary "$summary" "$@" 8>&- || true
-    # without its summary, the runner itself has failed
-    [[ -s $summary ]] || echo '{"passed": 0, "failed": 1}' >"$summary"
+    # after a failure the data and the logs stay, until the next run
+    if test_total >/dev/null; then stack wipe >&2; else stack down >&2; fi
+    trap 'rm -rf "$test_work"' EXIT
 }
 
-# The one line at the end; the exit code says the same.
+# The one line at the end; the exit code says the same. A summary that was not written is a failure.
 test_total() {
     "$(deps_python)" - "$test_work"/*.json <<'PYTHON'
 import json, sys
-parts = [json.load(open(path)) for path in sys.argv[1:]]
-passed, failed = (sum(part[key] for part in parts) for key in ("passed", "failed"))
+passed = failed = 0
+for path in sys.argv[1:]:
+    try:
+        with open(path, encoding="utf-8") as file:
+            part = json.load(file)
+        passed, failed = passed + part["passed"], failed + part["failed"]
+    except (OSError, ValueError, KeyError):
+        failed += 1
 print(f"{passed} passed, {failed} failed")
 sys.exit(1 if failed else 0)
 PYTHON

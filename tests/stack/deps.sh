@@ -26,11 +26,12 @@ command_deps() {
     esac
 }
 
+# What takes long goes on at the same time. (No `||` here: it would switch off `set -e` inside.)
 deps_all() {
     deps_ensure base
     deps_jars &
     local jars=$!
-    deps_venv || { wait "$jars"; return 1; }
+    deps_venv
     wait "$jars"
 }
 
