@@ -54,8 +54,10 @@ static int check_user(struct ls_config_reader *reader, const struct ls_sink_conf
     if (sink->kind != LS_SINK_ES)
         return 0;
     if (sink->password && sink->user == NULL)
-        return ls_config_fail(reader, map->line, "sinks.%s: the password needs a `user`",
-                              sink->name);
+        return ls_config_fail(
+            reader,
+            line_of(map, ls_yaml_get(map, "password_env") ? "password_env" : "password_file"),
+            "sinks.%s: the password needs a `user`", sink->name);
     if (sink->user && sink->api_key)
         return ls_config_fail(reader, line_of(map, "user"),
                               "sinks.%s: give a user with its password or an API key, not both",
@@ -146,10 +148,11 @@ static int check_servers(struct ls_config_reader *reader, struct ls_sink_config 
         int32_t last = p;
         while (last + 1 < partitions && line_at[last + 1] == 0)
             last++;
+        char range[24];
+        snprintf(range, sizeof(range), last > p ? "s %d-%d" : " %d", p, last);
         return ls_config_fail(reader, list->line,
-                              "sinks.%s.servers: no server has partitions %d-%d; each is on "
-                              "exactly one",
-                              sink->name, p, last);
+                              "sinks.%s.servers: no server has partition%s; each is on exactly one",
+                              sink->name, range);
     }
     return 0;
 }

@@ -38,7 +38,7 @@ static int read_schema(struct ls_config_reader *reader, const char *where,
         char found[80];
         return ls_config_fail(reader, node->line,
                               "%s: expected the path of a schema file, found %s", where,
-                              ls_yaml_describe(node, found, sizeof(found)));
+                              ls_config_describe(node, found, sizeof(found)));
     }
     LS_CLEANUP_FREE char *path = ls_config_path(reader, text);
     struct ls_schema *schema = NULL;
@@ -70,7 +70,7 @@ int ls_config_read_schemas(struct ls_config_reader *reader, const char *where,
         return ls_config_fail(
             reader, node->line, "%s: expected a list of schema files, found %s", where,
             node->kind == LS_YAML_LIST ? "an empty one"
-                                       : ls_yaml_describe(node, found, sizeof(found)));
+                                       : ls_config_describe(node, found, sizeof(found)));
     }
     for (size_t i = 0; i < node->n_items; i++)
         if (read_schema(reader, where, node->items[i]) < 0)
@@ -87,7 +87,7 @@ int ls_config_read_partition_count(struct ls_config_reader *reader, const char *
     if (ls_yaml_i64("", node, 1, LS_SHARDS, &number, NULL) < 0 || !ls_partitions_valid(number))
         return ls_config_fail(reader, node->line,
                               "%s: expected a power of two from 1 to %d, found %s", where,
-                              LS_SHARDS, ls_yaml_describe(node, found, sizeof(found)));
+                              LS_SHARDS, ls_config_describe(node, found, sizeof(found)));
     entity->partitions = (int32_t)number;
     return 0;
 }
@@ -134,7 +134,7 @@ int ls_config_read_entities(struct ls_config_reader *reader, const char *where,
             reader, node->line, "%s: expected a map of 1 to %d entities, found %s", where,
             ENTITIES_MAX,
             node->kind == LS_YAML_MAP ? (node->n_items ? "more" : "an empty one")
-                                      : ls_yaml_describe(node, found, sizeof(found)));
+                                      : ls_config_describe(node, found, sizeof(found)));
     }
     config->entities = ls_calloc(node->n_items, sizeof(*config->entities));
     for (size_t i = 0; i < node->n_items; i++) {

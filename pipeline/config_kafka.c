@@ -88,7 +88,7 @@ int ls_config_read_brokers(struct ls_config_reader *reader, const char *where,
         char found[80];
         if (ls_yaml_text("", item, &text, NULL) < 0)
             rc = ls_config_fail(reader, item->line, "%s: expected host:port, found %s", where,
-                                ls_yaml_describe(item, found, sizeof(found)));
+                                ls_config_describe(item, found, sizeof(found)));
         else
             ls_buf_printf(&brokers, "%s%s", i ? "," : "", text);
     }
@@ -222,7 +222,7 @@ static int read_property(struct ls_config_reader *reader, rd_kafka_conf_t *conf,
     } else {
         char found[80];
         return ls_config_fail(reader, node->line, "%s: expected a text or a number, found %s",
-                              where, ls_yaml_describe(node, found, sizeof(found)));
+                              where, ls_config_describe(node, found, sizeof(found)));
     }
     return add_property(reader, conf, line, ls_strdup(name), value, base > 0);
 }
@@ -234,7 +234,7 @@ int ls_config_read_properties(struct ls_config_reader *reader, const char *where
         char found[80];
         return ls_config_fail(reader, node->line,
                               "%s: expected a map of librdkafka properties, found %s", where,
-                              ls_yaml_describe(node, found, sizeof(found)));
+                              ls_config_describe(node, found, sizeof(found)));
     }
     rd_kafka_conf_t *conf = rd_kafka_conf_new();
     int rc = 0;

@@ -82,6 +82,9 @@ void ls_config_warn(struct ls_config_reader *reader, int line, const char *forma
 int ls_config_section(struct ls_config_reader *reader, const struct ls_section *section,
                       const char *where, int kind, const struct ls_yaml *map, void *target);
 
+/* What was found, for messages; a text in quotes is told from a number. buf holds the result. */
+const char *ls_config_describe(const struct ls_yaml *node, char *buf, size_t size);
+
 /* Whether the node is a map; nothing at all counts as an empty one. */
 bool ls_config_is_map(const struct ls_yaml *node);
 

@@ -67,7 +67,7 @@ int ls_config_secret_file(struct ls_config_reader *reader, const char *where,
     if (ls_yaml_text("", node, &text, NULL) < 0) {
         char found[80];
         return ls_config_fail(reader, node->line, "%s: expected the path of a file, found %s",
-                              where, ls_yaml_describe(node, found, sizeof(found)));
+                              where, ls_config_describe(node, found, sizeof(found)));
     }
     LS_CLEANUP_FREE char *path = ls_config_path(reader, text);
     char *secret = ls_malloc(SECRET_BYTES_MAX + 1);
@@ -77,7 +77,7 @@ int ls_config_secret_file(struct ls_config_reader *reader, const char *where,
     size_t len = got < 0 ? 0 : (size_t)got;
     if (got < 0)
         rc = ls_config_fail(reader, node->line, "%s: cannot read %s: %s", where, path,
-                            strerror(errno));
+                            errno == EINVAL ? "it is no file" : strerror(errno));
     else if (got > SECRET_BYTES_MAX)
         rc = ls_config_fail(reader, node->line, "%s: %s is larger than %d bytes", where, path,
                             SECRET_BYTES_MAX);

@@ -36,6 +36,14 @@ void ls_config_warn(struct ls_config_reader *reader, int line, const char *forma
     config->warnings[config->n_warnings++] = ls_asprintf("%s:%d: %s", reader->path, line, text);
 }
 
+const char *ls_config_describe(const struct ls_yaml *node, char *buf, size_t size)
+{
+    if (node->kind != LS_YAML_SCALAR || !node->quoted || node->text[0] == '\0')
+        return ls_yaml_describe(node, buf, size);
+    snprintf(buf, size, "'%.60s' in quotes", node->text);
+    return buf;
+}
+
 bool ls_config_is_map(const struct ls_yaml *node)
 {
     return node->kind == LS_YAML_MAP ||
@@ -209,7 +217,7 @@ static int read_int(struct ls_config_reader *reader, const struct ls_option *opt
         return ls_config_fail(reader, node->line,
                               "%s: expected a whole number from %lld to %lld, found %s", name,
                               (long long)option->min, (long long)option->max,
-                              ls_yaml_describe(node, found, sizeof(found)));
+                              ls_config_describe(node, found, sizeof(found)));
     }
     store_int(field, option->size, number);
     return 0;
@@ -223,7 +231,7 @@ static int read_text(struct ls_config_reader *reader, const struct ls_option *op
         char found[80];
         return ls_config_fail(reader, node->line, "%s: expected %s, found %s", name,
                               option->type == LS_OPTION_PATH ? "a path" : "a text",
-                              ls_yaml_describe(node, found, sizeof(found)));
+                              ls_config_describe(node, found, sizeof(found)));
     }
     *field = option->type == LS_OPTION_PATH ? ls_config_path(reader, text) : ls_strdup(text);
     return 0;
@@ -267,7 +275,7 @@ int ls_config_section(struct ls_config_reader *reader, const struct ls_section *
         char found[80];
         return ls_config_fail(reader, map->line, "%s: expected a map of options, found %s",
                               where[0] ? where : "the file",
-                              ls_yaml_describe(map, found, sizeof(found)));
+                              ls_config_describe(map, found, sizeof(found)));
     }
     if (check_keys(reader, section, where, kind, map) < 0)
         return -1;

@@ -19,7 +19,7 @@ static int expected(struct ls_config_reader *reader, const char *where, const st
     return ls_config_fail(reader, node->line, "%s: expected %s, found %s", where, what,
                           node->kind == LS_YAML_LIST && node->n_items == 0
                               ? "an empty list"
-                              : ls_yaml_describe(node, found, sizeof(found)));
+                              : ls_config_describe(node, found, sizeof(found)));
 }
 
 int ls_config_read_kind(struct ls_config_reader *reader, const char *where,
