@@ -9,7 +9,7 @@
 #include "consumers/store.h"
 #include "schema/key.h"
 
-enum { F_NAME, F_NOTE, F_AGE, F_SCORE, F_OK, F_TAGS, F_FIELDS };
+enum { COL_NAME, COL_NOTE, COL_AGE, COL_SCORE, COL_OK, COL_TAGS, COL_FIELDS };
 
 struct mysql_fixture {
     struct ls_config *config;

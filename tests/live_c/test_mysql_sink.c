@@ -210,14 +210,14 @@ Test(mysql_sink, a_row_larger_than_any_packet_is_poison_and_the_rest_is_split)
     char *note = ls_arena_alloc(&f.arena, 60 << 10);
     memset(note, 'x', 60 << 10);
     for (int i = 0; i < 40; i++) { /* 40 rows of 60 KB: several packets */
-        mysql_values(records[i])[F_NOTE] =
+        mysql_values(records[i])[COL_NOTE] =
             (struct ls_value){.present = true, .text = {note, 60 << 10}};
         mysql_seal(&f, records[i]);
     }
     size_t huge = 17 << 20;
     char *text = ls_calloc(1, huge);
     memset(text, 'y', huge);
-    mysql_values(records[3])[F_NOTE] = (struct ls_value){.present = true, .text = {text, 17 << 20}};
+    mysql_values(records[3])[COL_NOTE] = (struct ls_value){.present = true, .text = {text, 17 << 20}};
     mysql_apply(&f, records, 40, false);
     cr_expect_eq(mysql_count(records, 40, LS_APPLIED), 39, "%s", f.unit.err.text);
     cr_expect_eq(records[3]->verdict, LS_POISON);
