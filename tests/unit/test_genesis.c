@@ -95,6 +95,19 @@ Test(genesis, keys_of_a_later_program_are_stepped_over)
     ls_buf_free(&buf);
 }
 
+Test(genesis, a_key_that_is_there_twice_is_refused)
+{
+    struct ls_buf buf = {0};
+    struct ls_genesis got;
+    struct ls_err err;
+    ls_genesis_encode(&sample, &buf);
+    buf.data[0] = (char)0x87; /* a map of seven */
+    ls_buf_append_str(&buf, "\xa9partition\x06");
+    cr_assert_eq(decode(&buf, buf.len, &got, &err), -1);
+    cr_assert_str_eq(err.text, "genesis record: 'partition' is wrong or there twice");
+    ls_buf_free(&buf);
+}
+
 Test(genesis, a_record_is_no_genesis)
 {
     struct ls_genesis got;

@@ -128,6 +128,7 @@ Test(layout, es_properties)
     char *body = ls_es_index_body(schema, 1, 0);
     json_t *json = json_loads(body, 0, NULL);
     const json_t *properties = json_object_get(json_object_get(json, "mappings"), "properties");
+    EXPECT_AT(json, "1024", "settings", "index", "number_of_routing_shards");
     cr_assert_eq(json_object_size(properties), 10 + 9);
     EXPECT_AT(properties, "{\"type\":\"keyword\"}", "key");
     EXPECT_AT(properties, "{\"type\":\"keyword\"}", "short");
@@ -185,6 +186,25 @@ Test(layout, es_plan_counts_the_uneven_fill)
     cr_assert_gt(plan.shards, 20);
 }
 
+/*
+ * How many of the 1024 routing values fall into the fullest shard: seen with _search_shards on
+ * Elasticsearch 8.19 for each of these numbers of shards.
+ */
+Test(layout, es_plan_places_routing_values_as_elasticsearch_does)
+{
+    static const struct {
+        uint32_t shards, fullest;
+    } seen[] = {{1, 1024}, {3, 363}, {7, 157}, {24, 51}};
+    struct ls_schema big = *schema;
+    big.average_bytes = 1024;
+    big.expected_records = 1000000; /* 1 MB in each routing value */
+    for (size_t i = 0; i < sizeof(seen) / sizeof(seen[0]); i++) {
+        struct ls_es_plan plan = ls_es_plan(&big, seen[i].shards);
+        cr_assert_eq(plan.shards, seen[i].shards);
+        cr_assert_eq(plan.bytes_per_shard / 1000001, seen[i].fullest);
+    }
+}
+
 Test(layout, es_node_file)
 {
     char *text = ls_es_node_file(8);
@@ -210,7 +230,7 @@ Test(layout, redis_slots_are_the_cluster_specification_s)
     cr_assert_eq(slot("{user1000}.following"), slot("{user1000}.followers"));
     cr_assert_eq(slot("foo{{bar}}zap"), slot("{bar"));
     cr_assert_eq(slot("foo{bar}{zap}"), slot("bar"));
-    cr_assert_neq(slot("foo{}{bar}"), slot("bar")); /* an empty tag is none: the whole key */
+    cr_assert_eq(slot("foo{}{bar}"), 8363); /* an empty tag is none: the whole key */
     cr_assert_neq(slot("{foo"), slot("foo"));
 }
 

@@ -1,6 +1,7 @@
 /* Decoding hostile bytes, and what the vectors cannot say: messages, sizes, every cut, every flip.
  */
 #include <criterion/criterion.h>
+#include <math.h>
 
 #include "base/mem.h"
 #include "schema/wire.h"
@@ -255,6 +256,26 @@ Test(wire, values_are_views_into_the_input)
     cr_assert_eq(values[5].count, 3);
     cr_assert(values[5].list[2].data > from && values[5].list[2].data < to);
     cr_assert_eq(values[1].number, -5000000000);
+}
+
+Test(wire, minus_zero_is_zero_wherever_it_comes_from)
+{
+    RECORD("\x81\x04\xcb\x80\x00\x00\x00\x00\x00\x00\x00");
+    struct ls_envelope envelope;
+    struct ls_value *values;
+    struct ls_buf scratch = {0}, again = {0};
+    cr_assert_eq(ls_wire_decode(schema, wire.data, wire.len, &arena, &envelope, &values, NULL), 0);
+    cr_assert_not(signbit(values[2].real));
+    uint64_t zero = ls_hash(schema, "k", 1, false, values, &scratch);
+    ls_wire_encode(schema, &envelope, values, &again);
+    values[2].real = -0.0;
+    cr_assert_eq(ls_hash(schema, "k", 1, false, values, &scratch), zero);
+    ls_buf_clear(&wire);
+    ls_wire_encode(schema, &envelope, values, &wire);
+    cr_assert_eq(wire.len, again.len);
+    cr_assert_arr_eq(wire.data, again.data, wire.len);
+    ls_buf_free(&scratch);
+    ls_buf_free(&again);
 }
 
 Test(wire, absent_is_not_empty)
