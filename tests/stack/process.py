@@ -50,7 +50,8 @@ class Proc:
     instance: Instance
     ports: dict  # purpose -> port
     data_dir: Path
-    on_stopped: object = None  # called once the process has ended by SIGTERM
+    on_stopped: object = None  # called once the process, having been ready, has ended by SIGTERM
+    stop_timeout_s: float = STOP_TIMEOUT_S
     argv: list = None  # set by its server's prepare()
 
     @property
@@ -63,13 +64,23 @@ class Proc:
 
     def pid(self):
         """The pid while our process runs, else None."""
-        try:
-            known = json.loads(self.pid_file.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        known = self._known()
+        if not known or known["start_time"] is None:
             return None
         if start_time(known["pid"]) != known["start_time"]:
             return None
         return known["pid"]
+
+    def _known(self):
+        try:
+            return json.loads(self.pid_file.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+
+    def mark_ready(self) -> None:
+        known = self._known()
+        if known and not known["ready"]:
+            write_atomically(self.pid_file, json.dumps({**known, "ready": True}) + "\n")
 
     def start(self) -> None:
         if self.log_file.exists():
@@ -90,12 +101,12 @@ class Proc:
                 env=environment,
                 start_new_session=True,
             )
-        known = {"pid": child.pid, "start_time": start_time(child.pid), "name": self.name}
+        known = {"pid": child.pid, "start_time": start_time(child.pid), "ready": False}
         write_atomically(self.pid_file, json.dumps(known) + "\n")
 
-    def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> str:
+    def stop(self, timeout_s: float = None) -> str:
         """SIGTERM, then SIGKILL once the time is over. Says what happened."""
-        pid = self.pid()
+        pid, known = self.pid(), self._known()
         if pid is None:
             self.pid_file.unlink(missing_ok=True)
             return "was not running"
@@ -107,11 +118,12 @@ class Proc:
         try:
             if self.pid() != pid:  # asked again: from here on the handle can't mean another process
                 return "was not running"
-            outcome = self._end(handle, timeout_s)
+            outcome = self._end(handle, timeout_s or self.stop_timeout_s)
         finally:
             os.close(handle)
-        self.pid_file.unlink(missing_ok=True)
-        if outcome == "stopped" and self.on_stopped:
+        if self.pid() is None:
+            self.pid_file.unlink(missing_ok=True)
+        if outcome == "stopped" and known["ready"] and self.on_stopped:
             self.on_stopped()
         return outcome
 
@@ -148,10 +160,10 @@ class Proc:
         return text.splitlines()[-lines:]
 
 
-def stop_all(procs: list) -> list:
+def stop_all(procs: list, timeout_s: float = None) -> list:
     """Stop them all at once; what became of each, in their order."""
     with ThreadPoolExecutor(max_workers=max(1, len(procs))) as pool:
-        return list(pool.map(lambda proc: proc.stop(), procs))
+        return list(pool.map(lambda proc: proc.stop(timeout_s), procs))
 
 
 def start_time(pid: int):

@@ -35,7 +35,8 @@ class Elasticsearch:
         self.where = f"127.0.0.1:{self.port}"
         ports = {"http": self.port, "transport": self.transport_port}
         self.archive = instance.sub("tmp", "elasticsearch.jsa") if name == "es-primary" else None
-        self.proc = Proc(name, instance, ports, instance.sub("data", name), self._keep_archive)
+        data = instance.sub("data", name)
+        self.proc = Proc(name, instance, ports, data, self._keep_archive, jvm.ARCHIVING_TIMEOUT_S)
         self.procs = [self.proc]
 
     def prepare(self) -> None:

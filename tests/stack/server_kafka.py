@@ -30,6 +30,7 @@ class Kafka:
             {"broker": self.port, "controller": self.controller_port},
             instance.sub("data", "kafka"),
             lambda: jvm.keep_archive(instance, "kafka", self.archive),
+            jvm.ARCHIVING_TIMEOUT_S,
         )
         self.procs = [self.proc]
 

@@ -20,6 +20,7 @@ from server_redis import RedisCluster
 from up import Up
 
 OPEN_FILES = 65536  # MariaDB keeps 1024 tables open
+WIPE_TIMEOUT_S = 5.0  # nothing of what a server would still write is kept
 MIB = 1024 * 1024
 
 
@@ -72,15 +73,15 @@ def command_down(instance: Instance, options) -> int:
         return _stop(instance, options.name)
 
 
-def _stop(instance: Instance, names: list) -> int:
+def _stop(instance: Instance, names: list, timeout_s: float = None) -> int:
     begin = time.monotonic()
     servers = make_servers(instance)
     procs = [proc for _, procs in choose(servers, names) for proc in procs]
     running = [proc for proc in procs if proc.pid() is not None]
-    outcomes = stop_all(procs)
-    odd = [f"{p.name}: {o}" for p, o in zip(procs, outcomes) if o not in ("stopped", "was not running")]
-    for line in odd:
-        print(f"  {line}", file=sys.stderr)
+    outcomes = stop_all(procs, timeout_s)
+    for proc, outcome in zip(procs, outcomes):
+        if timeout_s is None and outcome not in ("stopped", "was not running"):
+            print(f"  {proc.name}: {outcome}", file=sys.stderr)
     print(
         f"stack '{instance.name}': {len(running)} processes stopped "
         f"in {time.monotonic() - begin:.1f} s"
@@ -95,7 +96,7 @@ def command_wipe(instance: Instance, options) -> int:
     if not instance.exists:
         instance.remove()  # says why not
     with locked(instance.sub("run", "lock"), wait=False):
-        _stop(instance, [])
+        _stop(instance, [], WIPE_TIMEOUT_S)
         instance.remove()
     print(f"removed {instance.dir}")
     return 0

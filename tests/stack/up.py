@@ -70,6 +70,8 @@ class Up:
         except (StackError, OSError, subprocess.SubprocessError) as error:
             reason = str(error)
         if not reason:
+            for proc in server.procs:
+                proc.mark_ready()
             how = "ready" if procs else "already running"
             self._say(f"  {server.name:<13} {how:<16} {self._seconds():>5} s   {server.where}")
         elif not self.give_up.is_set():
