@@ -6,9 +6,9 @@
 #include "schema/schema.h"
 
 /* Hidden columns, last in every shard table and in this order. `_v` is assigned last in upserts. */
-#define LS_COL_AT "_at"           /* BIGINT: LogAppendTime of the record, ms; outside the hash */
+#define LS_COL_AT      "_at"      /* BIGINT: LogAppendTime of the record, ms; outside the hash */
 #define LS_COL_DELETED "_deleted" /* TINYINT */
-#define LS_COL_HASH "_h"          /* BIGINT UNSIGNED */
+#define LS_COL_HASH    "_h"       /* BIGINT UNSIGNED */
 #define LS_COL_VERSION "_v"       /* BIGINT UNSIGNED */
 
 /* `member_0000` into name (at least 48 bytes). */
@@ -27,8 +27,9 @@ static inline bool ls_mysql_is_text(const struct ls_field *field)
 }
 
 /*
- * Whether the column has a KEY, named as the column: indexed fields do, but for lists (a B-tree over
- * JSON finds no item) and bools (half of the table is no find). A longer string's KEY has its first 191 characters, which every page size takes.
+ * Whether the column has a KEY, named as the column: indexed fields do, but for lists (a B-tree
+ * over JSON finds no item) and bools (half of the table is no find). A longer string's KEY has its
+ * first 191 characters, which every page size takes.
  */
 enum { LS_MYSQL_KEY_CHARS = 191 };
 static inline bool ls_mysql_has_index(const struct ls_field *field)

@@ -13,7 +13,7 @@ enum {
     LS_REDIS_KEY_MAX = 320, /* bytes of any key that these functions make */
 };
 
-/* CRC16 (XMODEM) of the hash tag (or whole key) % 16384, as the Redis Cluster specification says. */
+/* CRC16 (XMODEM) of the hash tag (or whole key) % 16384: the Redis Cluster specification. */
 uint16_t ls_redis_slot(const char *key, size_t len);
 
 /* `m:{id}` into name (LS_REDIS_KEY_MAX bytes); returns its length. */
@@ -21,8 +21,8 @@ size_t ls_redis_entry_key(const struct ls_schema *schema, const char *key, size_
 
 /*
  * Key of the mark of a partition under tag number 0..LS_REDIS_MARK_TAGS-1; returns its length. No
- * entry's key can be the same: it has another prefix. `m:mark:<partition>:{<tag>}`, where <tag> is the
- * first number n for which slot("n") falls in that tag's range (fixed for ever, computed once).
+ * entry's key can be the same: it has another prefix. `m:mark:<partition>:{<tag>}`, where <tag> is
+ * the first number n for which slot("n") falls in that tag's range (fixed for ever, computed once).
  */
 size_t ls_redis_mark_key(const struct ls_schema *schema, int32_t partition, unsigned tag,
                          char *name);

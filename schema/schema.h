@@ -1,7 +1,7 @@
 /*
  * An entity's schema: what a record of it may hold, read from a YAML file. Everything that a store
- * is made of is derived from it: MySQL tables, Elasticsearch mapping and settings, the Redis layout,
- * and the checks on every record. Immutable after reading, so any thread may use it.
+ * is made of is derived from it: MySQL tables, Elasticsearch mapping and settings, the Redis
+ * layout, and the checks on every record. Immutable after reading, so any thread may use it.
  */
 #ifndef LS_SCHEMA_SCHEMA_H
 #define LS_SCHEMA_SCHEMA_H
@@ -12,12 +12,12 @@
 #include "schema/value.h"
 
 enum {
-    LS_SHARDS = 1024,          /* fixed for ever: a key's shard is murmur2(key) % LS_SHARDS */
-    LS_FIELDS_MAX = 256,       /* fields of an entity */
-    LS_KEY_BYTES_MAX = 255,    /* bytes of a key */
-    LS_LENGTH_MAX = 8191,      /* characters of a string: the narrowest store is an ES keyword,
-                                  32,766 bytes, of up to 4 bytes a character */
-    LS_ITEMS_MAX = 1024,       /* items of a list of strings */
+    LS_SHARDS = 1024,            /* fixed for ever: a key's shard is murmur2(key) % LS_SHARDS */
+    LS_FIELDS_MAX = 256,         /* fields of an entity */
+    LS_KEY_BYTES_MAX = 255,      /* bytes of a key */
+    LS_LENGTH_MAX = 8191,        /* characters of a string: the narrowest store is an ES keyword,
+                                    32,766 bytes, of up to 4 bytes a character */
+    LS_ITEMS_MAX = 1024,         /* items of a list of strings */
     LS_BODY_BYTES_MAX = 1 << 20, /* bytes of a wire value */
 };
 
@@ -33,8 +33,8 @@ struct ls_field {
 };
 
 struct ls_schema {
-    char *path;     /* of the file, for messages */
-    char *entity;   /* [a-z][a-z0-9_]{0,31} */
+    char *path;   /* of the file, for messages */
+    char *entity; /* [a-z][a-z0-9_]{0,31} */
     uint32_t version;
     char *redis_prefix;        /* `m` gives keys `m:{id}` */
     uint64_t expected_records; /* sizes the ES index */
@@ -57,8 +57,8 @@ int ls_schema_parse(const char *path, const char *text, size_t len, struct ls_sc
 void ls_schema_free(struct ls_schema *schema);
 
 /*
- * The rules that concern the schema as a whole: numbers and names used once, none reserved, and what
- * the narrowest store can hold (a MySQL row, its indexes, a record). Part of reading.
+ * The rules that concern the schema as a whole: numbers and names used once, none reserved, and
+ * what the narrowest store can hold (a MySQL row, its indexes, a record). Part of reading.
  */
 int ls_schema_check_limits(const struct ls_schema *schema, struct ls_err *err);
 
@@ -70,9 +70,9 @@ int ls_schema_field_by_name(const struct ls_schema *schema, const char *name, si
 const char *ls_type_name(enum ls_type type);
 
 /*
- * Whether `next` may follow `previous` (the released schema): a field number keeps its type and name,
- * lengths and max_items only grow, removed numbers are reserved, and the version grows when anything
- * changed. -1 names the line of next's file.
+ * Whether `next` may follow `previous` (the released schema): a field number keeps its type and
+ * name, lengths and max_items only grow, removed numbers are reserved, and the version grows when
+ * anything changed. -1 names the line of next's file.
  */
 int ls_schema_compatible(const struct ls_schema *previous, const struct ls_schema *next,
                          struct ls_err *err);

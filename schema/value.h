@@ -6,9 +6,9 @@
 #include <stdint.h>
 
 enum ls_type {
-    LS_TYPE_STRING,  /* UTF-8 */
-    LS_TYPE_INT,     /* int64 */
-    LS_TYPE_FLOAT,   /* finite IEEE 754 double; -0.0 is stored and hashed as 0.0 */
+    LS_TYPE_STRING, /* UTF-8 */
+    LS_TYPE_INT,    /* int64 */
+    LS_TYPE_FLOAT,  /* finite IEEE 754 double; -0.0 is stored and hashed as 0.0 */
     LS_TYPE_BOOL,
     LS_TYPE_TIME,    /* int64 microseconds since 1970-01-01 UTC */
     LS_TYPE_STRINGS, /* list of UTF-8 strings, order kept */

@@ -22,14 +22,14 @@ enum ls_op { LS_OP_PUT = 0, LS_OP_DELETE = 1 };
 /* Why a record is poison or cannot be read yet: the `class` of a quarantined record. */
 enum ls_reject {
     LS_REJECT_NONE = 0,
-    LS_REJECT_UNDECODABLE,   /* not the wire format */
-    LS_REJECT_NEWER_FORMAT,  /* format above LS_WIRE_FORMAT */
-    LS_REJECT_NEWER_SCHEMA,  /* schema version above ours: released -> FATAL, else poison */
-    LS_REJECT_SCHEMA,        /* decodable, but violates the schema */
-    LS_REJECT_NULL_VALUE,    /* a null Kafka value without the purge's header */
-    LS_REJECT_BAD_KEY,       /* violates the rules of keys */
-    LS_REJECT_MISROUTED,     /* on another partition than its key's */
-    LS_REJECT_STORE,         /* the store refuses it for good */
+    LS_REJECT_UNDECODABLE,  /* not the wire format */
+    LS_REJECT_NEWER_FORMAT, /* format above LS_WIRE_FORMAT */
+    LS_REJECT_NEWER_SCHEMA, /* schema version above ours: released -> FATAL, else poison */
+    LS_REJECT_SCHEMA,       /* decodable, but violates the schema */
+    LS_REJECT_NULL_VALUE,   /* a null Kafka value without the purge's header */
+    LS_REJECT_BAD_KEY,      /* violates the rules of keys */
+    LS_REJECT_MISROUTED,    /* on another partition than its key's */
+    LS_REJECT_STORE,        /* the store refuses it for good */
 };
 /* "undecodable", "newer-format", ... */
 const char *ls_reject_name(enum ls_reject reject);
@@ -37,17 +37,18 @@ const char *ls_reject_name(enum ls_reject reject);
 struct ls_envelope {
     uint32_t schema_version;
     enum ls_op op;
-    int64_t time_us;        /* when the service made the change, its own clock: information only */
-    struct ls_span origin;  /* who published, at most 64 bytes */
-    struct ls_span trace;   /* trace id, at most 64 bytes, may be empty */
+    int64_t time_us;       /* when the service made the change, its own clock: information only */
+    struct ls_span origin; /* who published, at most 64 bytes */
+    struct ls_span trace;  /* trace id, at most 64 bytes, may be empty */
 };
 
 /*
  * Decodes and checks one value. `ret_values` gets schema->n_fields values from the arena, in the
  * schema's order (NULL for a delete). Values point into data. On -1 err has class POISON (FATAL for
  * LS_REJECT_NEWER_SCHEMA), err->code is the ls_reject and the text names field and byte offset,
- * never a value. With LS_REJECT_NEWER_SCHEMA, and only then, ret_envelope->schema_version is written
- * all the same: the caller asks whether that version is released. data NULL is LS_REJECT_NULL_VALUE.
+ * never a value. With LS_REJECT_NEWER_SCHEMA, and only then, ret_envelope->schema_version is
+ * written all the same: the caller asks whether that version is released. data NULL is
+ * LS_REJECT_NULL_VALUE.
  */
 int ls_wire_decode(const struct ls_schema *schema, const void *data, size_t len,
                    struct ls_arena *arena, struct ls_envelope *ret_envelope,

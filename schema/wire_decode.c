@@ -86,8 +86,7 @@ refuse_field(const struct decoder *decoder, enum ls_mp_status status, const stru
                          wanted[field->type]);
 }
 
-/* Lets ls_value_check say what is wrong with the value that was read from `at`, and adds the byte.
- */
+/* Lets ls_value_check say what is wrong with the value that begins at `at`, and adds the byte. */
 __attribute__((cold, noinline)) static int refuse_value(const struct decoder *decoder,
                                                         const struct ls_field *field,
                                                         const struct ls_value *value,
