@@ -184,7 +184,7 @@ struct ls_record *mysql_put(struct mysql_fixture *f, const char *key, size_t key
     struct ls_record *record = ls_arena_alloc(&f->arena, sizeof(*record));
     struct ls_value *values = ls_arena_alloc(&f->arena, n * sizeof(*values));
     memset(values, 0, n * sizeof(*values));
-    values[F_NAME] = (struct ls_value){.present = true, .text = {name, (uint32_t)strlen(name)}};
+    values[COL_NAME] = (struct ls_value){.present = true, .text = {name, (uint32_t)strlen(name)}};
     *record = (struct ls_record){.key = key, .key_len = (uint16_t)key_len, .values = values,
                                  .version = version, .at_ms = (int64_t)version};
     record->shard = ls_shard_of(key, key_len);
