@@ -35,10 +35,10 @@ struct es_job {
     struct ls_unit *unit;
     struct es_range *ranges; /* a stack */
     uint32_t n_ranges, cap_ranges;
-    unsigned n_out;       /* bulks of it in flight */
-    bool marks_open;      /* its marks are neither written nor given up */
-    bool marks_asked;     /* they are part of the marks' running round */
-    struct ls_err err;    /* why records of it were not sent or not answered */
+    unsigned n_out;    /* bulks of it in flight */
+    bool marks_open;   /* its marks are neither written nor given up */
+    bool marks_asked;  /* they are part of the marks' running round */
+    struct ls_err err; /* why records of it were not sent or not answered */
     struct es_job *next;
 };
 

@@ -1,13 +1,13 @@
 /*
- * Marks of an Elasticsearch lane: beside the bulks of records, at most one request at a time, in which
- * the marks of all waiting units go together, the newest of each partition.
+ * Marks of an Elasticsearch lane: beside the bulks of records, at most one request at a time, in
+ * which the marks of all waiting units go together, the newest of each partition.
  *
  * Each is guarded by the sequence number that this lane saw last (es_marks.h says why). A round is:
  * ask for the marks that are not known, write those that are older than wanted, and where a write
- * found another mark than expected, once more from the start. A mark that is gone, of another log, or
- * older than this lane has seen it means that the index went back in time: that is FATAL, so that the
- * sink starts again from what the index now says. A crash in between loses nothing: a mark that was
- * not written is only older than it could be.
+ * found another mark than expected, once more from the start. A mark that is gone, of another log,
+ * or older than this lane has seen it means that the index went back in time: that is FATAL, so
+ * that the sink starts again from what the index now says. A crash in between loses nothing: a mark
+ * that was not written is only older than it could be.
  */
 #include <stdlib.h>
 
@@ -208,8 +208,8 @@ static int take_answer(struct es_lane_marks *marks, struct ls_span reply, struct
 
 static int take_written(struct es_lane_marks *marks, struct ls_span reply, struct ls_err *err)
 {
-    int rc = ls_es_marks_written(reply.data, reply.len, marks->sent, marks->results, marks->n_sent,
-                                 err);
+    int rc =
+        ls_es_marks_written(reply.data, reply.len, marks->sent, marks->results, marks->n_sent, err);
     for (size_t i = 0; i < marks->n_sent; i++) {
         struct known_mark *known = &marks->known[marks->sent[i].mark.partition];
         if (rc == 0 && marks->results[i] == LS_ES_MARK_WRITTEN) {

@@ -1,7 +1,7 @@
 /*
- * Records as Elasticsearch's bulk lines: an action line and a document, straight into a buffer. Pure.
- * The document holds the key, every present field, and the hidden fields of schema/es_mapping.h; a
- * deleted record's holds no field but the key.
+ * Records as Elasticsearch's bulk lines: an action line and a document, straight into a buffer.
+ * Pure. The document holds the key, every present field, and the hidden fields of
+ * schema/es_mapping.h; a deleted record's holds no field but the key.
  */
 #ifndef LS_CONSUMERS_ES_ENCODE_H
 #define LS_CONSUMERS_ES_ENCODE_H
@@ -15,8 +15,8 @@ struct ls_es_encoder *ls_es_encoder_new(const struct ls_schema *schema); /* borr
 void ls_es_encoder_free(struct ls_es_encoder *encoder);                  /* NULL is fine */
 
 /*
- * Appends both lines of a record, guarded by its version; `repair` takes an equal version too. Needs
- * record->values (unless deleted) and record->hash.
+ * Appends both lines of a record, guarded by its version; `repair` takes an equal version too.
+ * Needs record->values (unless deleted) and record->hash.
  */
 void ls_es_encode(const struct ls_es_encoder *encoder, const struct ls_record *record, bool repair,
                   struct ls_buf *buf);

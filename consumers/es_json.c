@@ -24,6 +24,8 @@ static void skip_space(struct ls_json *json)
 
 struct ls_json ls_json_begin(const char *text, size_t len)
 {
+    if (text == NULL)
+        text = "";
     return (struct ls_json){.at = text, .end = text + len};
 }
 
@@ -132,7 +134,8 @@ static char *put_utf8(char *out, uint32_t c)
     return out;
 }
 
-/* \uXXXX at in (after the u), with its second half where it has one. NULL: no hexadecimal digits. */
+/* \uXXXX at in (after the u), with its second half where it has one. NULL: no hexadecimal digits.
+ */
 static const char *unescape_unicode(const char *in, const char *end, char **out)
 {
     if (end - in < 4)
@@ -216,9 +219,9 @@ bool ls_json_number(struct ls_json *json, struct ls_span *ret)
 {
     skip_space(json);
     const char *start = json->at;
-    while (json->at < json->end && ((*json->at >= '0' && *json->at <= '9') || *json->at == '-' ||
-                                    *json->at == '+' || *json->at == '.' || *json->at == 'e' ||
-                                    *json->at == 'E'))
+    while (json->at < json->end &&
+           ((*json->at >= '0' && *json->at <= '9') || *json->at == '-' || *json->at == '+' ||
+            *json->at == '.' || *json->at == 'e' || *json->at == 'E'))
         json->at++;
     if (json->at == start)
         return fail(json);

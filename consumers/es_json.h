@@ -1,10 +1,10 @@
 /*
- * A pull reader over the JSON that Elasticsearch answers: replies are large and regular, so they are
- * read in place, a token at a time, without a tree. Pure; allocates only from the arena given.
+ * A pull reader over the JSON that Elasticsearch answers: replies are large and regular, so they
+ * are read in place, a token at a time, without a tree. Pure; allocates only from the arena given.
  *
- * After the first error every call fails, so a reader is checked once, at the end. Integers keep all
- * 64 bits. jansson was rejected for this: a tree costs ten times the reading, and one number beyond
- * 64 bits in one document would refuse the page that holds it.
+ * After the first error every call fails, so a reader is checked once, at the end. Integers keep
+ * all 64 bits. jansson was rejected for this: a tree costs ten times the reading, and one number
+ * beyond 64 bits in one document would refuse the page that holds it.
  */
 #ifndef LS_CONSUMERS_ES_JSON_H
 #define LS_CONSUMERS_ES_JSON_H
@@ -32,7 +32,7 @@ struct ls_json {
     bool first; /* the next key or item is its container's first */
 };
 
-/* Borrows the text for as long as the reader and what it returned are used. */
+/* Borrows the text (NULL is an empty one) for as long as what was read from it is used. */
 struct ls_json ls_json_begin(const char *text, size_t len);
 
 /* Kind of the next value; consumes only white space. */
@@ -52,8 +52,8 @@ bool ls_json_item(struct ls_json *json);
 bool ls_json_is(struct ls_span key, const char *text);
 
 /*
- * A string. Without escapes it is a view into the text, else it is unescaped into the arena (or, with
- * arena NULL, left as it stands). Half a surrogate pair becomes U+FFFD.
+ * A string. Without escapes it is a view into the text, else it is unescaped into the arena (or,
+ * with arena NULL, left as it stands). Half a surrogate pair becomes U+FFFD.
  */
 bool ls_json_string(struct ls_json *json, struct ls_arena *arena, struct ls_span *ret);
 

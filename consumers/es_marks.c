@@ -110,8 +110,8 @@ static int take_doc(const struct es_got *got, struct ls_es_mark *mark, struct ls
         /* An item of _mget has no status of its own; 400 stands for "it was refused". */
         struct ls_es_judgement judged = ls_es_judge(400, got->type.data, got->type.len);
         bool fatal = judged.class == LS_ERR_FATAL;
-        return ls_err_set(err, fatal ? LS_ERR_FATAL : LS_ERR_RETRY, 0, "%.*s%s",
-                          (int)got->type.len, got->type.data, judged.advice);
+        return ls_err_set(err, fatal ? LS_ERR_FATAL : LS_ERR_RETRY, 0, "%.*s%s", (int)got->type.len,
+                          got->type.data, judged.advice);
     }
     if (!got->found)
         return 0;
@@ -119,10 +119,11 @@ static int take_doc(const struct es_got *got, struct ls_es_mark *mark, struct ls
     mark->seq_no = got->seq_no;
     mark->primary_term = got->primary_term;
     if (got->seq_no < 0 || got->source.len == 0 || !read_source(&source, &mark->mark))
-        return ls_err_set(err, LS_ERR_FATAL, 0,
-                          "document {mark}:%d is not a mark of lockstep; remove it or give the sink "
-                          "another index",
-                          mark->mark.partition);
+        return ls_err_set(
+            err, LS_ERR_FATAL, 0,
+            "document {mark}:%d is not a mark of lockstep; remove it or give the sink "
+            "another index",
+            mark->mark.partition);
     return 0;
 }
 
@@ -195,9 +196,9 @@ static enum ls_es_mark_result take_write(const struct es_write *write, struct ls
         return LS_ES_MARK_WRITTEN;
     }
     /* A mark that is refused as a document means a mapping without the hidden fields. */
-    enum ls_err_class class = judged.class == LS_ERR_POISON  ? LS_ERR_FATAL
+    enum ls_err_class class = judged.class == LS_ERR_POISON ? LS_ERR_FATAL
                               : judged.class == LS_ERR_NONE ? LS_ERR_RETRY
-                                                             : judged.class;
+                                                            : judged.class;
     ls_err_set(err, class, (int)write->status, "mark of partition %d: %.*s: %.*s%s",
                mark->mark.partition, (int)write->type.len,
                write->type.len > 0 ? write->type.data : "",

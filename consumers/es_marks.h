@@ -1,6 +1,6 @@
 /*
- * Marks as documents of the index that they speak of: how they are asked for, written and read back.
- * Pure text; es_apply.c and es_store.c do the talking.
+ * Marks as documents of the index that they speak of: how they are asked for, written and read
+ * back. Pure text; es_apply.c and es_store.c do the talking.
  *
  * A mark is guarded by the sequence number that its writer saw last (`if_seq_no`), which is a
  * compare-and-set: a zombie's number is old, so it can't move a mark back; a mark that is gone (an
@@ -36,7 +36,7 @@ int ls_es_marks_read(const char *reply, size_t len, struct ls_es_mark *marks, si
 void ls_es_marks_write(const struct ls_mark *mark, const struct ls_es_mark *guard,
                        struct ls_buf *buf);
 
-#define LS_ES_MARKS_FILTER \
+#define LS_ES_MARKS_FILTER                                                                 \
     "filter_path=items.*.status,items.*._seq_no,items.*._primary_term,items.*.error.type," \
     "items.*.error.reason"
 
@@ -47,8 +47,9 @@ enum ls_es_mark_result {
 };
 
 /*
- * Reads the answer to n marks written together: results[i], and for WRITTEN the new guard in marks[i]
- * (its seq_no and primary_term). FAILED leaves the worst reason in err. -1 when nothing is known.
+ * Reads the answer to n marks written together: results[i], and for WRITTEN the new guard in
+ * marks[i] (its seq_no and primary_term). FAILED leaves the worst reason in err. -1 when nothing is
+ * known.
  */
 int ls_es_marks_written(const char *reply, size_t len, struct ls_es_mark *marks,
                         enum ls_es_mark_result *results, size_t n, struct ls_err *err);

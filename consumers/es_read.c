@@ -1,9 +1,9 @@
 /*
- * Reading an index back: by key (multi-get, which sees writes at once) and whole shards of the log's
- * 1024 (search, which sees them after a refresh). Blocking, one thread.
+ * Reading an index back: by key (multi-get, which sees writes at once) and whole shards of the
+ * log's 1024 (search, which sees them after a refresh). Blocking, one thread.
  *
- * A walk is search_after over the key, each page a search of its own. A point in time was rejected: a
- * key is in exactly one document of whatever a page sees, and pages divide the keys, so none is
+ * A walk is search_after over the key, each page a search of its own. A point in time was rejected:
+ * a key is in exactly one document of whatever a page sees, and pages divide the keys, so none is
  * missed or met twice, and no search context is held open on the server while a slow walk rests.
  */
 #include "consumers/es_encode.h"

@@ -80,7 +80,7 @@ int ls_es_reply_read(const char *reply, size_t len, struct ls_es_item *items, si
     if (json.failed)
         return ls_err_set(err, LS_ERR_RETRY, 0, "the bulk reply is cut or is not JSON");
     if (n_seen != n_items)
-        return ls_err_set(err, LS_ERR_RETRY, 0,
-                          "the bulk reply has %zu items where %zu were sent", n_seen, n_items);
+        return ls_err_set(err, LS_ERR_RETRY, 0, "the bulk reply has %zu items where %zu were sent",
+                          n_seen, n_items);
     return 0;
 }

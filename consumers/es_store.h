@@ -31,8 +31,8 @@ int ls_es_diff(struct ls_store *store, ls_line_fn *line, void *opaque, size_t *r
                struct ls_err *err);
 
 /*
- * POST of store->body to /<index><path>, the 2xx answer in store->reply. -1 with ret_too_large (which
- * may be NULL) when the answer passes the client's bound: ask for less.
+ * POST of store->body to /<index><path>, the 2xx answer in store->reply. -1 with ret_too_large
+ * (which may be NULL) when the answer passes the client's bound: ask for less.
  */
 int ls_es_ask(struct es_store *store, const char *path, bool *ret_too_large, struct ls_err *err);
 

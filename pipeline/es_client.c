@@ -23,7 +23,7 @@ enum {
 };
 
 struct es_node {
-    char *base;          /* url without a final slash */
+    char *base;             /* url without a final slash */
     int64_t rests_until_ms; /* monotonic; 0: well */
 };
 
@@ -68,9 +68,9 @@ static int check_url(const struct ls_sink_config *config, const char *url, struc
                         "sink %s: a url of Elasticsearch is http://host:port or https://host:port",
                         config->name);
     else if (curl_url_get(parts, CURLUPART_USER, &user, 0) == CURLUE_OK)
-        rc = ls_err_set(err, LS_ERR_FATAL, 0,
-                        "sink %s: a url holds a user; use `user` and `password_file`",
-                        config->name);
+        rc =
+            ls_err_set(err, LS_ERR_FATAL, 0,
+                       "sink %s: a url holds a user; use `user` and `password_file`", config->name);
     curl_free(scheme);
     curl_free(user);
     curl_url_cleanup(parts);
@@ -224,8 +224,8 @@ void *ls_es_call_owner(const struct ls_es_call *call)
     return call->owner;
 }
 
-static void prepare(struct ls_es_call *call, const char *method, const char *path,
-                    const char *body, size_t body_len, struct curl_slist *header_list)
+static void prepare(struct ls_es_call *call, const char *method, const char *path, const char *body,
+                    size_t body_len, struct curl_slist *header_list)
 {
     call->node = choose_node(call->client);
     const char *base = call->client->nodes[call->node].base;
@@ -259,16 +259,14 @@ static int transport_err(const struct ls_es_call *call, struct ls_err *err)
     case CURLE_SSL_CERTPROBLEM:
     case CURLE_PEER_FAILED_VERIFICATION:
     case CURLE_SSL_ISSUER_ERROR:
-    case CURLE_URL_MALFORMAT:
-    case CURLE_UNSUPPORTED_PROTOCOL:
         class = LS_ERR_FATAL;
         break;
     default:
         break;
     }
     const char *why = call->error[0] != '\0' ? call->error : curl_easy_strerror(call->result);
-    return ls_err_set(err, class, (int)call->result, "%s: %s",
-                      call->client->nodes[call->node].base, why);
+    return ls_err_set(err, class, (int)call->result, "%s: %s", call->client->nodes[call->node].base,
+                      why);
 }
 
 enum ls_es_outcome ls_es_call_outcome(struct ls_es_call *call, long *ret_status,

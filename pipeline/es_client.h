@@ -4,8 +4,8 @@
  * passed over for a while. It knows nothing of documents: what a reply means is said by es_errors.h
  * and by those who asked.
  *
- * A client is used by one thread at a time. It retries nothing, save that a blocking request goes to
- * the next node when a node could not be reached at all; who calls decides on the rest.
+ * A client is used by one thread at a time. It retries nothing, save that a blocking request goes
+ * to the next node when a node could not be reached at all; who calls decides on the rest.
  */
 #ifndef LS_PIPELINE_ES_CLIENT_H
 #define LS_PIPELINE_ES_CLIENT_H
@@ -16,8 +16,8 @@
 #include "pipeline/config.h"
 
 enum {
-    LS_ES_REPLY_MAX = 64 << 20,  /* bytes of one reply; more is refused */
-    LS_ES_NODE_REST_MS = 2000,   /* how long a node that failed is passed over */
+    LS_ES_REPLY_MAX = 64 << 20, /* bytes of one reply; more is refused */
+    LS_ES_NODE_REST_MS = 2000,  /* how long a node that failed is passed over */
 };
 
 struct ls_es_client;
@@ -30,8 +30,8 @@ void ls_es_client_free(struct ls_es_client *client);
 
 /*
  * Blocking request. `path` starts with '/'; body may be NULL; text is sent as JSON. 0 with any HTTP
- * status; -1 when no node gave a whole answer (RETRY; FATAL for what only a person can mend, such as
- * a certificate that is not trusted). err->code is the curl code. `reply` is cleared first.
+ * status; -1 when no node gave a whole answer (RETRY; FATAL for what only a person can mend, such
+ * as a certificate that is not trusted). err->code is the curl code. `reply` is cleared first.
  * ret_too_large (may be NULL) is written always: the answer passed LS_ES_REPLY_MAX, ask for less.
  */
 int ls_es_request(struct ls_es_client *client, const char *method, const char *path,
@@ -46,8 +46,8 @@ int ls_es_json(struct ls_es_client *client, const char *method, const char *path
                json_t **ret, struct ls_err *err);
 
 /*
- * A request that runs beside others of the same client: a slot that is used again and again, so that
- * its handle, reply buffer and connection are kept.
+ * A request that runs beside others of the same client: a slot that is used again and again, so
+ * that its handle, reply buffer and connection are kept.
  */
 struct ls_es_call;
 struct ls_es_call *ls_es_call_new(struct ls_es_client *client, void *owner);

@@ -132,7 +132,8 @@ Test(es, absent_fields_are_left_out_and_empty_ones_are_not)
     values[TAGS] = (struct ls_value){.present = true, .count = 0};
     struct ls_record record = make_record("a", false);
     ls_es_encode(encoder, &record, false, &buf);
-    cr_assert_not_null(strstr(ls_buf_cstr(&buf), "{\"id\":\"a\",\"name\":\"\",\"tags\":[],\"_v_hi\""));
+    cr_assert_not_null(
+        strstr(ls_buf_cstr(&buf), "{\"id\":\"a\",\"name\":\"\",\"tags\":[],\"_v_hi\""));
 }
 
 static void fill_extremes(struct ls_span *tags)
@@ -175,9 +176,16 @@ Test(es, image_of_an_encoded_record_has_its_hash)
 
 Test(es, reals_come_back_bit_by_bit)
 {
-    const double reals[] = {0.1,     1.0 / 3,  5e-324, 2.2250738585072014e-308,
-                            1e21,    12,       -7.25,  123456789012345680.0,
-                            9007199254740993.0, 1.7976931348623157e308};
+    const double reals[] = {0.1,
+                            1.0 / 3,
+                            5e-324,
+                            2.2250738585072014e-308,
+                            1e21,
+                            12,
+                            -7.25,
+                            123456789012345680.0,
+                            9007199254740993.0,
+                            1.7976931348623157e308};
     for (size_t i = 0; i < LS_COUNT(reals); i++) {
         double back;
         ls_buf_clear(&buf);
@@ -246,8 +254,8 @@ Test(es, unescapes_surrogates_and_replaces_lone_halves)
 
 Test(es, a_reader_refuses_what_is_no_json)
 {
-    const char *const bad[] = {"",     "{",      "{\"a\"}",      "[1,]",   "[1 2]",   "\"\\",
-                               "tru",  "{,}",    "\"a\nb\"",     "[}",     "{\"a\":}", "nul"};
+    const char *const bad[] = {"",    "{",   "{\"a\"}",  "[1,]", "[1 2]",    "\"\\",
+                               "tru", "{,}", "\"a\nb\"", "[}",   "{\"a\":}", "nul"};
     for (size_t i = 0; i < LS_COUNT(bad); i++) {
         struct ls_json json = ls_json_begin(bad[i], strlen(bad[i]));
         cr_expect_not(ls_json_skip(&json, NULL), "%s", bad[i]);
@@ -260,7 +268,7 @@ Test(es, a_reader_refuses_what_is_no_json)
 }
 
 #define ITEM(status) "{\"index\":{\"status\":" #status "}}"
-#define REFUSED(status, type, reason)                                      \
+#define REFUSED(status, type, reason)                                          \
     "{\"index\":{\"error\":{\"type\":\"" type "\",\"reason\":\"" reason "\"}," \
     "\"status\":" #status "}}"
 
