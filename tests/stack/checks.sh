@@ -24,6 +24,9 @@ command_test() {
     trap 'rm -rf "$test_work"' EXIT
     build_program
     if [[ $unit == yes ]]; then
+        say "== the stack and the test runner themselves"
+        "$(deps_venv_dir)/bin/python" "$ROOT/tests/stack/selftest.py" \
+            --json-summary "$(mktemp "$test_work/XXXXXX.json")" "${names[@]}" || true
         say "== unit and mock tests"
         test_programs build -- "${names[@]}"
         say "== the same with the address and undefined behaviour sanitizers"

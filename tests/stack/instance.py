@@ -13,6 +13,7 @@ import os
 import re
 import secrets
 import shutil
+import sys
 import tempfile
 import zlib
 from pathlib import Path
@@ -95,6 +96,11 @@ class Instance:
             if not path.exists():
                 write_atomically(path, secrets.token_hex(16) + "\n", 0o600)
 
+    def locked(self):
+        """Two commands never act on one stack at once."""
+        notice = f"waiting for another command on the stack '{self.name}'"
+        return locked(self.sub("run", "lock"), notice)
+
     def secret_file(self, store: str) -> Path:
         return self.sub("secrets", store)
 
@@ -153,12 +159,14 @@ class Instance:
 
 
 @contextlib.contextmanager
-def locked(path: Path, wait: bool = True):
-    """Hold an exclusive lock on a file, so that two commands never act on one stack at once."""
+def locked(path: Path, notice: str = ""):
+    """Hold an exclusive lock on a file; says `notice` if it has to wait for it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "w", encoding="utf-8") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise StackError(f"another ./dev stack command is at work ({path})") from None
+            if notice:
+                print(notice, file=sys.stderr, flush=True)
+            fcntl.flock(file, fcntl.LOCK_EX)
         yield

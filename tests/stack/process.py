@@ -5,6 +5,7 @@ when it starts. A pid that was given to another process since then has another s
 never signalled: the signal goes through a pidfd that was opened before the comparison.
 """
 
+import contextlib
 import json
 import os
 import select
@@ -201,14 +202,16 @@ def port_owner(port: int) -> str:
                 inodes.add(f"socket:[{columns[9]}]")
                 uids.add(columns[7])
     for process in Path("/proc").iterdir():
-        if not process.name.isdigit():
-            continue
-        try:
-            links = {os.readlink(link) for link in (process / "fd").iterdir()}
-        except OSError:
-            continue
-        if links & inodes:
+        if process.name.isdigit() and _has_open(process, inodes):
             command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            command = " ".join(command.split())
-            return f"pid {process.name}: {command[:80]}"
+            return f"pid {process.name}: {' '.join(command.split())[:80]}"
     return f"a process of user id {'/'.join(sorted(uids))}" if uids else "an unknown process"
+
+
+def _has_open(process: Path, names: set) -> bool:
+    with contextlib.suppress(OSError):  # ended, or another user's
+        for link in (process / "fd").iterdir():
+            with contextlib.suppress(OSError):  # closed meanwhile
+                if os.readlink(link) in names:
+                    return True
+    return False

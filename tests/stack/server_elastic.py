@@ -7,14 +7,16 @@ them is used here.
 import json
 import os
 import shutil
+import threading
 import urllib.error
 import urllib.request
 
 import jvm
-from instance import HERE, Instance, locked
+from instance import HERE, Instance
 from process import Proc
 
 PROCESSORS_MAX = 4  # thread pools and their memory grow with it
+_HOME_LOCK = threading.Lock()  # all four nodes share one home
 
 
 class Elasticsearch:
@@ -72,7 +74,7 @@ class Elasticsearch:
     def _home(self):
         """The directory a node takes for its installation: logging's settings and one module."""
         home = self.instance.sub("etc", "elasticsearch")
-        with locked(self.instance.sub("run", "elasticsearch-home.lock")):
+        with _HOME_LOCK:
             module = home / "modules" / "transport-netty4"
             (home / "config").mkdir(parents=True, exist_ok=True)
             module.mkdir(parents=True, exist_ok=True)

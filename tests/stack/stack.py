@@ -11,7 +11,7 @@ import resource
 import sys
 import time
 
-from instance import Instance, StackError, locked
+from instance import Instance, StackError
 from process import stop_all
 from server_elastic import Elasticsearch
 from server_kafka import Kafka
@@ -56,7 +56,7 @@ def command_up(instance: Instance, options) -> int:
     wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
     instance.create()
-    with locked(instance.sub("run", "lock"), wait=False):
+    with instance.locked():
         up = Up(instance, choose(make_servers(instance), options.name))
         try:
             return up.run()
@@ -69,7 +69,7 @@ def command_down(instance: Instance, options) -> int:
     if not instance.exists:
         print(f"stack '{instance.name}': nothing is running")
         return 0
-    with locked(instance.sub("run", "lock"), wait=False):
+    with instance.locked():
         return _stop(instance, options.name)
 
 
@@ -95,7 +95,7 @@ def command_wipe(instance: Instance, options) -> int:
         return 0
     if not instance.exists:
         instance.remove()  # says why not
-    with locked(instance.sub("run", "lock"), wait=False):
+    with instance.locked():
         _stop(instance, [], WIPE_TIMEOUT_S)
         instance.remove()
     print(f"removed {instance.dir}")
