@@ -21,6 +21,7 @@ static const struct command commands[] = {
     {"run", "apply the log to stores, until stopped", ls_cmd_run},
     {"replay", "read the log into stores again", ls_cmd_replay},
     {"resync", "fill a store from the log and give it marks", ls_cmd_resync},
+    {"status", "show what is behind, and why", ls_cmd_status},
     {"verify", "compare every store with the log, in full", ls_cmd_verify},
 };
 

@@ -1,0 +1,82 @@
+/*
+ * Status: where every sink stands, from Kafka alone: end offsets, the groups' offsets, heartbeats
+ * in lockstep.control and the quarantine topics. No store and no worker is asked, so it tells of
+ * those that are down too.
+ */
+#ifndef LS_PIPELINE_STATUS_H
+#define LS_PIPELINE_STATUS_H
+
+#include <stdbool.h>
+
+#include "base/buf.h"
+#include "pipeline/config.h"
+#include "pipeline/heartbeat.h"
+
+enum {
+    LS_STATUS_ALIVE_MS = 10 * 1000, /* a heartbeat older than this: the instance is gone */
+    LS_STATUS_INSTANCES_MAX = 256,  /* of one sink that are remembered, the newest ones */
+};
+
+/* The states of instances, and two that only others can say of them. */
+enum ls_sink_state {
+    LS_SINK_STARTING,
+    LS_SINK_RUNNING,
+    LS_SINK_WAITING,
+    LS_SINK_RETRYING,
+    LS_SINK_HALTED,
+    LS_SINK_STOPPED, /* the last instance left cleanly */
+    LS_SINK_LOST,    /* the last instance fell silent */
+    LS_SINK_NEVER,   /* no instance was ever heard of */
+};
+const char *ls_sink_state_name(enum ls_sink_state state); /* "RUNNING" */
+
+struct ls_status_sink {
+    const struct ls_sink_config *sink;
+    enum ls_sink_state state;
+    char reason[256];
+    char last_error[480];
+    int64_t heard_ms; /* time of the newest heartbeat, 0 if none */
+    int64_t lag;      /* records without a final verdict (offsets) */
+    double behind_s;  /* age of the oldest of them; 0 when there is none, -1 when not known */
+    double rate;      /* records/s, all instances */
+    uint64_t counts[LS_VERDICTS]; /* all instances that are alive, else the newest one */
+    uint64_t consumed;
+    uint64_t quarantined;  /* entries of the quarantine topic that are open */
+    bool quarantined_more; /* at least so many */
+    int32_t unowned;       /* partitions without a worker, while some instance is alive */
+    const struct ls_heartbeat *instances; /* those that are alive; borrowed until the next gather */
+    size_t n_instances;
+};
+
+struct ls_status; /* what is kept between two looks: clients, heartbeats, quarantine counts */
+
+/* For these sinks (borrowed). NULL and err on failure. */
+struct ls_status *ls_status_open(const struct ls_config *config,
+                                 const struct ls_sink_config *const *sinks, size_t n,
+                                 struct ls_err *err);
+void ls_status_close(struct ls_status *status);
+
+/*
+ * Looks at everything; sinks[0..n) in the order given to open. A few round trips; bounded by the
+ * request timeouts when no broker answers (RETRY). One thread.
+ */
+int ls_status_gather(struct ls_status *status, struct ls_status_sink *sinks, struct ls_err *err);
+
+/*
+ * Folds a sink's heartbeats into one state; the pure part of gathering. alive gets those that are
+ * (n at most), *ret the state, reason, counts and rate of all.
+ */
+void ls_status_fold(const struct ls_heartbeat *beats, size_t n, int64_t now_ms,
+                    struct ls_heartbeat *alive, struct ls_status_sink *ret);
+
+/* Whether nothing needs a person: RUNNING, or not running with nothing left to do. */
+bool ls_status_fine(const struct ls_status_sink *sink);
+
+/* What people and programs read. Pure. */
+void ls_status_table(const struct ls_status_sink *sinks, size_t n, int64_t now_ms,
+                     struct ls_buf *buf);
+/* One object on one line. */
+void ls_status_json(const struct ls_status_sink *sinks, size_t n, int64_t now_ms,
+                    struct ls_buf *buf);
+
+#endif

@@ -1,0 +1,224 @@
+/*
+ * How far each sink is behind: in records, from the log's ends and the sink's position, and in
+ * seconds, from the LogAppendTime of the record that it has to apply next. The position is what an
+ * instance that is alive says, else the group's offset: the heartbeat is right even where a store
+ * went back in time and the group's offset did not.
+ */
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "pipeline/kafka.h"
+#include "pipeline/status_internal.h"
+#include "pipeline/topics.h"
+
+enum { REQUEST_MS = 10 * 1000, PEEK_MS = 3000, POLL_MS = 20, WAKE_MS = 500 };
+
+const struct ls_status_log *ls_status_log_of(const struct ls_status *status,
+                                             const struct ls_entity_config *entity)
+{
+    for (size_t i = 0; i < status->n_logs; i++)
+        if (status->logs[i].entity == entity)
+            return &status->logs[i];
+    return NULL;
+}
+
+int ls_status_ends(struct ls_status *status, struct ls_err *err)
+{
+    for (size_t i = 0; i < status->n_logs; i++) {
+        struct ls_status_log *log = &status->logs[i];
+        char topic[LS_TOPIC_NAME_MAX];
+        int32_t partitions;
+        ls_topic_state(log->entity, topic);
+        if (ls_kafka_partitions(status->client, topic, &partitions, err) < 0)
+            return -1;
+        if (partitions == 0)
+            return ls_kafka_err(err, RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART, "topic %s", topic);
+        if (partitions != log->entity->partitions)
+            return ls_err_set(err, LS_ERR_FATAL, 0, "%s has %d partitions, %s says %d", topic,
+                              partitions, status->config->path, log->entity->partitions);
+        for (int32_t p = 0; p < partitions; p++)
+            if (ls_kafka_range(status->client, topic, p, &log->first[p], &log->end[p], err) < 0)
+                return -1;
+    }
+    return 0;
+}
+
+/* Reads the answer into low[]; what the group has not committed is left alone. */
+static int read_answer(rd_kafka_event_t *event, const char *group, int64_t *low, int32_t n,
+                       struct ls_err *err)
+{
+    const rd_kafka_ListConsumerGroupOffsets_result_t *result =
+        rd_kafka_event_ListConsumerGroupOffsets_result(event);
+    rd_kafka_resp_err_t code = rd_kafka_event_error(event);
+    size_t n_groups = 0;
+    const rd_kafka_group_result_t **groups = NULL;
+    if (code == RD_KAFKA_RESP_ERR_NO_ERROR && result != NULL)
+        groups = rd_kafka_ListConsumerGroupOffsets_result_groups(result, &n_groups);
+    if (n_groups > 0 && rd_kafka_group_result_error(groups[0]) != NULL)
+        code = rd_kafka_error_code(rd_kafka_group_result_error(groups[0]));
+    if (code == RD_KAFKA_RESP_ERR_GROUP_ID_NOT_FOUND)
+        return 0; /* it never ran */
+    if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
+        return ls_kafka_err(err, code, "offsets of group %s", group);
+    const rd_kafka_topic_partition_list_t *list =
+        n_groups > 0 ? rd_kafka_group_result_partitions(groups[0]) : NULL;
+    for (int i = 0; list != NULL && i < list->cnt; i++) {
+        const rd_kafka_topic_partition_t *part = &list->elems[i];
+        if (part->partition >= 0 && part->partition < n && part->offset >= 0)
+            low[part->partition] = part->offset;
+    }
+    return 0;
+}
+
+static int group_offsets(struct ls_status *status, const struct ls_sink_config *sink, int64_t *low,
+                         struct ls_err *err)
+{
+    char group[LS_TOPIC_NAME_MAX], topic[LS_TOPIC_NAME_MAX];
+    int32_t n = sink->entity->partitions;
+    ls_group_name(sink, group);
+    ls_topic_state(sink->entity, topic);
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(n);
+    for (int32_t p = 0; p < n; p++)
+        rd_kafka_topic_partition_list_add(list, topic, p);
+    rd_kafka_ListConsumerGroupOffsets_t *request =
+        rd_kafka_ListConsumerGroupOffsets_new(group, list);
+    rd_kafka_topic_partition_list_destroy(list);
+    rd_kafka_AdminOptions_t *options =
+        rd_kafka_AdminOptions_new(status->client, RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS);
+    rd_kafka_AdminOptions_set_request_timeout(options, REQUEST_MS, NULL, 0);
+    rd_kafka_queue_t *queue = rd_kafka_queue_new(status->client);
+    rd_kafka_ListConsumerGroupOffsets(status->client, &request, 1, options, queue);
+    rd_kafka_event_t *event = rd_kafka_queue_poll(queue, REQUEST_MS + 1000);
+    int rc = event != NULL
+                 ? read_answer(event, group, low, n, err)
+                 : ls_kafka_err(err, RD_KAFKA_RESP_ERR__TIMED_OUT, "offsets of group %s", group);
+    if (event != NULL)
+        rd_kafka_event_destroy(event);
+    rd_kafka_queue_destroy(queue);
+    rd_kafka_AdminOptions_destroy(options);
+    rd_kafka_ListConsumerGroupOffsets_destroy(request);
+    return rc;
+}
+
+static rd_kafka_t *peeker_of(struct ls_status *status, struct ls_err *err)
+{
+    static const char *const extra[] = {"group.id",
+                                        "lockstep.reader",
+                                        "enable.partition.eof",
+                                        "true",
+                                        "fetch.message.max.bytes",
+                                        "16384",
+                                        "queued.min.messages",
+                                        "1",
+                                        "fetch.wait.max.ms",
+                                        "10",
+                                        NULL};
+    if (status->peeker == NULL) {
+        status->peeker =
+            ls_kafka_client(status->config, RD_KAFKA_CONSUMER, "status", NULL, extra, err);
+        if (status->peeker != NULL)
+            rd_kafka_poll_set_consumer(status->peeker);
+    }
+    return status->peeker;
+}
+
+/*
+ * librdkafka's thread of an idle broker may sleep for up to a second over a new assignment; any
+ * request to that broker wakes it (measured: 1.0 s without, 0.03 s with).
+ */
+static void wake_broker(rd_kafka_t *peeker, const char *topic, const struct ls_status_kept *kept,
+                        const struct ls_status_log *log, const bool *seen)
+{
+    for (int32_t p = 0; p < log->entity->partitions; p++) {
+        int64_t first, end;
+        if (seen[p] || kept->low[p] >= log->end[p])
+            continue;
+        rd_kafka_query_watermark_offsets(peeker, topic, p, &first, &end, WAKE_MS);
+        return;
+    }
+}
+
+/*
+ * LogAppendTime of the oldest record at or after low[p], over all partitions that lag; 0 when there
+ * is none (only control records are left), -1 when the broker did not give them in time.
+ */
+static int oldest_of(struct ls_status *status, const struct ls_status_kept *kept,
+                     const struct ls_status_log *log, int64_t *ret_ms, struct ls_err *err)
+{
+    char topic[LS_TOPIC_NAME_MAX];
+    ls_topic_state(log->entity, topic);
+    rd_kafka_topic_partition_list_t *list =
+        rd_kafka_topic_partition_list_new(log->entity->partitions);
+    for (int32_t p = 0; p < log->entity->partitions; p++)
+        if (kept->low[p] < log->end[p])
+            rd_kafka_topic_partition_list_add(list, topic, p)->offset = kept->low[p];
+    LS_CLEANUP_FREE bool *seen = ls_calloc((size_t)log->entity->partitions, sizeof(*seen));
+    int left = list->cnt;
+    int64_t oldest_ms = 0, deadline_ms = ls_mono_ms() + PEEK_MS;
+    rd_kafka_t *peeker = peeker_of(status, err);
+    rd_kafka_resp_err_t code =
+        peeker != NULL ? rd_kafka_assign(peeker, list) : RD_KAFKA_RESP_ERR_NO_ERROR;
+    rd_kafka_topic_partition_list_destroy(list);
+    if (peeker == NULL)
+        return -1;
+    if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
+        return ls_kafka_err(err, code, "reading %s", topic);
+    while (left > 0 && ls_mono_ms() < deadline_ms) {
+        rd_kafka_message_t *message = rd_kafka_consumer_poll(peeker, POLL_MS);
+        if (message == NULL) {
+            wake_broker(peeker, topic, kept, log, seen);
+            continue;
+        }
+        bool end = message->err == RD_KAFKA_RESP_ERR__PARTITION_EOF;
+        if ((end || message->err == RD_KAFKA_RESP_ERR_NO_ERROR) && !seen[message->partition]) {
+            seen[message->partition] = true;
+            left--;
+            int64_t at_ms = end ? 0 : rd_kafka_message_timestamp(message, NULL);
+            if (at_ms > 0 && (oldest_ms == 0 || at_ms < oldest_ms))
+                oldest_ms = at_ms;
+        }
+        rd_kafka_message_destroy(message);
+    }
+    rd_kafka_assign(peeker, NULL);
+    *ret_ms = left > 0 ? -1 : oldest_ms;
+    return 0;
+}
+
+int ls_status_lag(struct ls_status *status, struct ls_status_kept *kept, struct ls_status_sink *ret,
+                  struct ls_err *err)
+{
+    const struct ls_status_log *log = ls_status_log_of(status, kept->sink->entity);
+    int32_t n = log->entity->partitions;
+    LS_CLEANUP_FREE bool *owned = ls_calloc((size_t)n, sizeof(*owned));
+    memcpy(kept->low, log->first, (size_t)n * sizeof(*kept->low));
+    if (group_offsets(status, kept->sink, kept->low, err) < 0)
+        return -1;
+    for (size_t i = 0; i < ret->n_instances; i++) {
+        const struct ls_heartbeat *beat = &ret->instances[i];
+        for (size_t j = 0; j < beat->n_partitions; j++) {
+            const struct ls_heartbeat_partition *part = &beat->partitions[j];
+            if (part->partition >= n)
+                continue;
+            kept->low[part->partition] = part->low;
+            owned[part->partition] = true;
+        }
+    }
+    ret->lag = 0;
+    for (int32_t p = 0; p < n; p++) {
+        ret->unowned += ret->n_instances > 0 && !owned[p];
+        if (kept->low[p] < log->first[p])
+            kept->low[p] = log->first[p];
+        if (kept->low[p] < log->end[p])
+            ret->lag += log->end[p] - kept->low[p];
+    }
+    ret->behind_s = 0;
+    if (ret->lag == 0)
+        return 0;
+    int64_t oldest_ms;
+    if (oldest_of(status, kept, log, &oldest_ms, err) < 0)
+        return -1;
+    int64_t age_ms = ls_wall_us() / 1000 - oldest_ms;
+    ret->behind_s = oldest_ms < 0 ? -1 : oldest_ms == 0 || age_ms < 0 ? 0 : (double)age_ms / 1e3;
+    return 0;
+}

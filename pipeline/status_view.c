@@ -1,0 +1,207 @@
+/* Status as people and programs read it. Pure. */
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/progress.h"
+#include "pipeline/status.h"
+
+enum { TEXT_MAX = 32 };
+
+/* 1234567 -> "1,234,567" */
+static const char *grouped(uint64_t number, char buf[TEXT_MAX])
+{
+    char digits[24];
+    int len = snprintf(digits, sizeof(digits), "%" PRIu64, number), out = 0;
+    for (int i = 0; i < len; i++) {
+        if (i > 0 && (len - i) % 3 == 0)
+            buf[out++] = ',';
+        buf[out++] = digits[i];
+    }
+    buf[out] = '\0';
+    return buf;
+}
+
+static const char *behind_text(double seconds, char buf[TEXT_MAX])
+{
+    if (seconds < 0)
+        return "?";
+    if (seconds == 0)
+        return "-";
+    if (seconds < 10)
+        snprintf(buf, TEXT_MAX, "%.1f s", seconds);
+    else
+        ls_human_duration(seconds, buf, TEXT_MAX);
+    return buf;
+}
+
+/* "0-3,6": the partitions of one instance. */
+static void print_partitions(const struct ls_heartbeat *beat, struct ls_buf *buf)
+{
+    const char *comma = "";
+    for (size_t i = 0; i < beat->n_partitions;) {
+        size_t last = i;
+        while (last + 1 < beat->n_partitions &&
+               beat->partitions[last + 1].partition == beat->partitions[last].partition + 1)
+            last++;
+        ls_buf_printf(buf, "%s%d", comma, beat->partitions[i].partition);
+        if (last > i)
+            ls_buf_printf(buf, "-%d", beat->partitions[last].partition);
+        comma = ",";
+        i = last + 1;
+    }
+    if (beat->n_partitions == 0)
+        ls_buf_append_str(buf, "none");
+}
+
+static void print_row(const struct ls_status_sink *sink, int width, struct ls_buf *buf)
+{
+    char lag[TEXT_MAX], behind[TEXT_MAX], rate[TEXT_MAX], quarantined[TEXT_MAX];
+    const uint64_t *counts = sink->counts;
+    grouped(sink->quarantined, quarantined);
+    ls_buf_printf(buf, "%-*s  %-9s  %11s  %9s", width, sink->sink->name,
+                  ls_sink_state_name(sink->state), grouped((uint64_t)sink->lag, lag),
+                  behind_text(sink->behind_s, behind));
+    ls_buf_printf(buf, "  %9s",
+                  sink->n_instances ? ls_human_rate(sink->rate, rate, TEXT_MAX) : "-");
+    static const enum ls_verdict columns[] = {LS_APPLIED, LS_STALE, LS_SUPERSEDED, LS_RETRY};
+    for (size_t i = 0; i < sizeof(columns) / sizeof(columns[0]); i++) {
+        char number[TEXT_MAX];
+        ls_buf_printf(buf, "  %11s", grouped(counts[columns[i]], number));
+    }
+    ls_buf_printf(buf, "  %10s%s\n", quarantined, sink->quarantined_more ? "+" : "");
+}
+
+static void print_since(const struct ls_status_sink *sink, int64_t now_ms, struct ls_buf *buf)
+{
+    char ago[TEXT_MAX], at[TEXT_MAX];
+    time_t seconds = (time_t)(sink->heard_ms / 1000);
+    struct tm tm;
+    gmtime_r(&seconds, &tm);
+    strftime(at, sizeof(at), "%Y-%m-%d %H:%M:%S UTC", &tm);
+    ls_human_duration((double)(now_ms - sink->heard_ms) / 1e3, ago, sizeof(ago));
+    ls_buf_printf(buf, "  %s: %s since %s (%s ago)%s\n", sink->sink->name,
+                  ls_sink_state_name(sink->state), at, ago,
+                  sink->state == LS_SINK_LOST ? "; its last instance fell silent" : "");
+}
+
+/* What a person has to know beside the numbers. Texts of stores are kept on one line. */
+static void print_text(const char *sink, const char *what, const char *text, struct ls_buf *buf)
+{
+    ls_buf_printf(buf, "  %s: %s", sink, what);
+    for (; *text != '\0'; text++)
+        ls_buf_append_char(buf, (unsigned char)*text < 0x20 || *text == 0x7f ? ' ' : *text);
+    ls_buf_append_char(buf, '\n');
+}
+
+static void print_notes(const struct ls_status_sink *sink, int64_t now_ms, struct ls_buf *buf)
+{
+    const char *name = sink->sink->name;
+    if (sink->state == LS_SINK_LOST || sink->state == LS_SINK_STOPPED)
+        print_since(sink, now_ms, buf);
+    if (sink->state == LS_SINK_NEVER)
+        ls_buf_printf(buf,
+                      "  %s: no worker was heard of yet; `lockstep run --sink %s` starts one\n",
+                      name, name);
+    if (sink->reason[0] != '\0')
+        print_text(name, "", sink->reason, buf);
+    if (sink->last_error[0] != '\0' && strcmp(sink->last_error, sink->reason) != 0)
+        print_text(name, "last error: ", sink->last_error, buf);
+    if (sink->state == LS_SINK_RUNNING && sink->unowned > 0)
+        ls_buf_printf(buf, "  %s: %d partitions have no worker at the moment\n", name,
+                      sink->unowned);
+    if (sink->n_instances < 2)
+        return;
+    for (size_t i = 0; i < sink->n_instances; i++) {
+        ls_buf_printf(buf, "  %s: %s %s, partitions ", name, sink->instances[i].instance,
+                      ls_state_name(sink->instances[i].state));
+        print_partitions(&sink->instances[i], buf);
+        ls_buf_append_char(buf, '\n');
+    }
+}
+
+void ls_status_table(const struct ls_status_sink *sinks, size_t n, int64_t now_ms,
+                     struct ls_buf *buf)
+{
+    int width = 4;
+    for (size_t i = 0; i < n; i++)
+        if ((int)strlen(sinks[i].sink->name) > width)
+            width = (int)strlen(sinks[i].sink->name);
+    ls_buf_printf(buf, "%-*s  %-9s  %11s  %9s  %9s  %11s  %11s  %11s  %11s  %11s\n", width, "SINK",
+                  "STATE", "LAG", "BEHIND", "RATE", "APPLIED", "STALE", "SUPERSEDED", "RETRIED",
+                  "QUARANTINED");
+    for (size_t i = 0; i < n; i++)
+        print_row(&sinks[i], width, buf);
+    size_t before = buf->len;
+    ls_buf_append_char(buf, '\n');
+    for (size_t i = 0; i < n; i++)
+        print_notes(&sinks[i], now_ms, buf);
+    if (buf->len == before + 1)
+        buf->len = before; /* nothing to say */
+}
+
+/* Text that a store gave us; null where it is not UTF-8, which JSON cannot hold. */
+static json_t *text_json(const char *text)
+{
+    json_t *string = json_string(text);
+    return string != NULL ? string : json_null();
+}
+
+static json_t *instance_json(const struct ls_heartbeat *beat)
+{
+    json_t *partitions = json_array();
+    for (size_t i = 0; i < beat->n_partitions; i++)
+        json_array_append_new(partitions, json_integer(beat->partitions[i].partition));
+    return json_pack("{s:s, s:s, s:I, s:I, s:o}", "instance", beat->instance, "state",
+                     ls_state_name(beat->state), "started_ms", (json_int_t)beat->started_ms,
+                     "time_ms", (json_int_t)beat->time_ms, "partitions", partitions);
+}
+
+static json_t *sink_json(const struct ls_status_sink *sink)
+{
+    json_t *object =
+        json_pack("{s:s, s:s, s:s, s:s, s:b, s:I, s:f}", "sink", sink->sink->name, "kind",
+                  ls_sink_kind_name(sink->sink->kind), "entity", sink->sink->entity->name, "state",
+                  ls_sink_state_name(sink->state), "fine", (int)ls_status_fine(sink), "lag",
+                  (json_int_t)sink->lag, "rate", sink->rate);
+    json_object_set_new(object, "behind_s",
+                        sink->behind_s < 0 ? json_null() : json_real(sink->behind_s));
+    json_object_set_new(object, "consumed", json_integer((json_int_t)sink->consumed));
+    json_object_set_new(object, "applied", json_integer((json_int_t)sink->counts[LS_APPLIED]));
+    json_object_set_new(object, "stale", json_integer((json_int_t)sink->counts[LS_STALE]));
+    json_object_set_new(object, "superseded",
+                        json_integer((json_int_t)sink->counts[LS_SUPERSEDED]));
+    json_object_set_new(object, "retried", json_integer((json_int_t)sink->counts[LS_RETRY]));
+    json_object_set_new(object, "poison", json_integer((json_int_t)sink->counts[LS_POISON]));
+    json_object_set_new(object, "quarantined", json_integer((json_int_t)sink->quarantined));
+    json_object_set_new(object, "reason", text_json(sink->reason));
+    json_object_set_new(object, "last_error", text_json(sink->last_error));
+    json_object_set_new(object, "heard_ms",
+                        sink->heard_ms ? json_integer(sink->heard_ms) : json_null());
+    json_object_set_new(object, "partitions_without_worker", json_integer(sink->unowned));
+    json_t *instances = json_array();
+    for (size_t i = 0; i < sink->n_instances; i++)
+        json_array_append_new(instances, instance_json(&sink->instances[i]));
+    json_object_set_new(object, "instances", instances);
+    return object;
+}
+
+void ls_status_json(const struct ls_status_sink *sinks, size_t n, int64_t now_ms,
+                    struct ls_buf *buf)
+{
+    json_t *list = json_array();
+    bool fine = true;
+    for (size_t i = 0; i < n; i++) {
+        fine &= ls_status_fine(&sinks[i]);
+        json_array_append_new(list, sink_json(&sinks[i]));
+    }
+    json_t *root = json_pack("{s:I, s:b, s:o}", "time_ms", (json_int_t)now_ms, "fine", (int)fine,
+                             "sinks", list);
+    char *text = json_dumps(root, JSON_COMPACT | JSON_REAL_PRECISION(6));
+    ls_buf_append_str(buf, text);
+    ls_buf_append_char(buf, '\n');
+    free(text);
+    json_decref(root);
+}
