@@ -50,8 +50,9 @@ static int set_property(rd_kafka_conf_t *conf, const char *name, const char *val
     rd_kafka_conf_res_t rc = rd_kafka_conf_set(conf, name, value, text, sizeof(text));
     if (rc == RD_KAFKA_CONF_OK)
         return 0;
-    return ls_err_set(err, LS_ERR_FATAL, 0, "kafka: librdkafka %s the property '%s'",
-                      rc == RD_KAFKA_CONF_UNKNOWN ? "has no" : "refuses the value of", name);
+    return ls_err_set(err, LS_ERR_FATAL, 0, "kafka: librdkafka %s '%s'",
+                      rc == RD_KAFKA_CONF_UNKNOWN ? "has no property" : "refuses the value of",
+                      name);
 }
 
 static int set_pairs(rd_kafka_conf_t *conf, const char *const *pairs, struct ls_err *err)

@@ -1,0 +1,364 @@
+/*
+ * Kafka as the pipeline uses it: error classes, reading small topics, the log's identity. A missing
+ * topic is tested live: the mock cluster makes every topic that is asked for.
+ */
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "mock_kafka.h"
+#include "pipeline/kafka.h"
+#include "pipeline/schema_release.h"
+#include "pipeline/topics.h"
+#include "pipeline/topics_admin.h"
+#include "schema/key.h"
+
+#define UUID_A "0b9d2a5e-3c1f-4b7a-9d68-1f2e3d4c5b6a"
+#define UUID_B "77777777-7777-4777-8777-777777777777"
+#define STATE  "member.state.1"
+
+static struct mock_kafka mock;
+
+static void start(void)
+{
+    ls_log_set_level(LS_LOG_ERROR); /* the mock cluster lacks things that clients warn of */
+    mock_kafka_start(&mock);
+}
+
+static void stop(void)
+{
+    mock_kafka_stop(&mock);
+}
+
+TestSuite(kafka, .init = start, .fini = stop);
+
+static void put_text(const char *topic, int32_t partition, const char *key, const char *value)
+{
+    mock_kafka_put(&mock, topic, partition, key, value, strlen(value));
+}
+
+static void put_genesis(int32_t partition, const char *uuid, int32_t partitions)
+{
+    struct ls_genesis genesis = {.partition = partition,
+                                 .partitions = partitions,
+                                 .generation = 1,
+                                 .created_us = 1700000000000000};
+    snprintf(genesis.uuid, sizeof(genesis.uuid), "%s", uuid);
+    snprintf(genesis.topic, sizeof(genesis.topic), "%s", STATE);
+    struct ls_buf value = {0};
+    ls_genesis_encode(&genesis, &value);
+    mock_kafka_put(&mock, STATE, partition, LS_GENESIS_KEY, value.data, value.len);
+    ls_buf_free(&value);
+}
+
+Test(kafka, errors_have_the_class_of_what_heals_them)
+{
+    static const struct {
+        rd_kafka_resp_err_t code;
+        enum ls_err_class class;
+    } cases[] = {
+        {RD_KAFKA_RESP_ERR__TRANSPORT, LS_ERR_RETRY},
+        {RD_KAFKA_RESP_ERR__TIMED_OUT, LS_ERR_RETRY},
+        {RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN, LS_ERR_RETRY},
+        {RD_KAFKA_RESP_ERR__RESOLVE, LS_ERR_RETRY},
+        {RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION, LS_ERR_RETRY},
+        {RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE, LS_ERR_RETRY},
+        {RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS, LS_ERR_RETRY},
+        {RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS, LS_ERR_RETRY},
+        {RD_KAFKA_RESP_ERR__QUEUE_FULL, LS_ERR_RETRY},
+        {RD_KAFKA_RESP_ERR_KAFKA_STORAGE_ERROR, LS_ERR_RETRY},
+        {RD_KAFKA_RESP_ERR__AUTHENTICATION, LS_ERR_FATAL},
+        {RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED, LS_ERR_FATAL},
+        {RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED, LS_ERR_FATAL},
+        {RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED, LS_ERR_FATAL},
+        {RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART, LS_ERR_FATAL},
+        {RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC, LS_ERR_FATAL},
+        {RD_KAFKA_RESP_ERR__FATAL, LS_ERR_FATAL},
+        {RD_KAFKA_RESP_ERR__FENCED, LS_ERR_FATAL},
+        {RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE, LS_ERR_POISON},
+        {RD_KAFKA_RESP_ERR_NO_ERROR, LS_ERR_NONE},
+    };
+    for (size_t i = 0; i < LS_COUNT(cases); i++)
+        cr_expect_eq(ls_kafka_class(cases[i].code), cases[i].class, "%s",
+                     rd_kafka_err2name(cases[i].code));
+    struct ls_err err = {0};
+    cr_expect_eq(ls_kafka_err(&err, RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART, "topic %s", "t"), -1);
+    cr_expect_eq(err.code, RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART);
+    cr_expect_str_eq(err.text, "topic t: Broker: Unknown topic or partition; `lockstep topics "
+                               "create` makes the topics");
+}
+
+Test(kafka, client_refuses_a_property_that_is_none)
+{
+    const char *extra[] = {"no.such.property", "1", NULL};
+    struct ls_err err = {0};
+    cr_expect_null(ls_kafka_client(&mock.config, RD_KAFKA_PRODUCER, "test", NULL, extra, &err));
+    cr_expect_eq(err.class, LS_ERR_FATAL);
+    cr_expect_str_eq(err.text, "kafka: librdkafka has no property 'no.such.property'");
+}
+
+static void expect_property(rd_kafka_t *client, const char *name, const char *expected)
+{
+    char value[64] = "";
+    size_t size = sizeof(value);
+    cr_expect_eq(rd_kafka_conf_get(rd_kafka_conf(client), name, value, &size), RD_KAFKA_CONF_OK);
+    cr_expect_str_eq(value, expected, "%s is %s", name, value);
+}
+
+Test(kafka, clients_keep_the_laws_and_extra_properties_win)
+{
+    struct ls_property property = {(char *)(uintptr_t) "linger.ms", (char *)(uintptr_t) "7"};
+    mock.config.properties = &property;
+    mock.config.n_properties = 1;
+    const char *extra[] = {"linger.ms", "9", NULL};
+    struct ls_err err = {0};
+    rd_kafka_t *producer =
+        ls_kafka_client(&mock.config, RD_KAFKA_PRODUCER, "test", NULL, NULL, &err);
+    cr_assert_not_null(producer, "%s", err.text);
+    expect_property(producer, "client.id", "lockstep-test");
+    expect_property(producer, "enable.idempotence", "true");
+    expect_property(producer, "allow.auto.create.topics", "false");
+    expect_property(producer, "linger.ms", "7");
+    rd_kafka_destroy(producer);
+    rd_kafka_t *other = ls_kafka_client(&mock.config, RD_KAFKA_PRODUCER, "test", NULL, extra, &err);
+    cr_assert_not_null(other, "%s", err.text);
+    expect_property(other, "linger.ms", "9");
+    rd_kafka_destroy(other);
+    mock.config.n_properties = 0;
+    const char *group[] = {"group.id", "g", NULL};
+    rd_kafka_t *consumer =
+        ls_kafka_client(&mock.config, RD_KAFKA_CONSUMER, "test", NULL, group, &err);
+    cr_assert_not_null(consumer, "%s", err.text);
+    expect_property(consumer, "enable.auto.commit", "false");
+    expect_property(consumer, "isolation.level", "read_committed");
+    expect_property(consumer, "auto.offset.reset", "smallest"); /* librdkafka's name of earliest */
+    rd_kafka_destroy(consumer);
+}
+
+struct seen {
+    unsigned count[4];
+    unsigned ordered; /* messages at the offset that was expected next */
+};
+
+static void count_message(void *opaque, const rd_kafka_message_t *message)
+{
+    struct seen *seen = opaque;
+    cr_assert_eq(message->err, RD_KAFKA_RESP_ERR_NO_ERROR);
+    seen->ordered += message->offset == seen->count[message->partition]++;
+}
+
+Test(kafka, reads_every_record_of_all_partitions_once)
+{
+    mock_kafka_topic(&mock, "small", 4);
+    for (int i = 0; i < 30; i++)
+        put_text("small", i % 3, "k", "v"); /* partition 3 stays empty */
+    struct seen seen = {0};
+    struct ls_err err = {0};
+    cr_assert_eq(ls_kafka_read_all(&mock.config, "small", count_message, &seen, &err), 0, "%s",
+                 err.text);
+    cr_expect_eq(seen.count[0], 10);
+    cr_expect_eq(seen.count[1], 10);
+    cr_expect_eq(seen.count[2], 10);
+    cr_expect_eq(seen.count[3], 0);
+    cr_expect_eq(seen.ordered, 30);
+}
+
+Test(kafka, reads_on_after_errors_that_heal)
+{
+    mock_kafka_topic(&mock, "small", 1);
+    for (int i = 0; i < 10; i++)
+        put_text("small", 0, "k", "v");
+    rd_kafka_mock_push_request_errors(mock.cluster, 1 /* Fetch */, 2,
+                                      RD_KAFKA_RESP_ERR_KAFKA_STORAGE_ERROR,
+                                      RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION);
+    struct seen seen = {0};
+    struct ls_err err = {0};
+    cr_assert_eq(ls_kafka_read_all(&mock.config, "small", count_message, &seen, &err), 0, "%s",
+                 err.text);
+    cr_expect_eq(seen.count[0], 10);
+    cr_expect_eq(seen.ordered, 10);
+}
+
+Test(kafka, genesis_is_the_one_of_all_partitions)
+{
+    mock_kafka_topic(&mock, STATE, 4);
+    for (int32_t p = 0; p < 4; p++) {
+        put_genesis(p, UUID_A, 4);
+        put_text(STATE, p, "a", "record");
+    }
+    struct ls_genesis genesis[4];
+    struct ls_err err = {0};
+    cr_assert_eq(ls_kafka_genesis(&mock.config, &mock.entity, genesis, &err), 0, "%s", err.text);
+    for (int32_t p = 0; p < 4; p++) {
+        cr_expect_str_eq(genesis[p].uuid, UUID_A);
+        cr_expect_eq(genesis[p].partition, p);
+    }
+}
+
+static void expect_no_genesis(const char *expected)
+{
+    struct ls_genesis genesis[4] = {0};
+    struct ls_err err = {0};
+    cr_expect_eq(ls_kafka_genesis(&mock.config, &mock.entity, genesis, &err), -1);
+    cr_expect_eq(err.class, LS_ERR_FATAL, "%s", err.text);
+    cr_expect(strstr(err.text, expected), "\n   found: %s\nexpected: %s", err.text, expected);
+    cr_expect_eq(genesis[0].uuid[0], '\0', "nothing is given back on failure");
+}
+
+Test(kafka, genesis_of_another_number_of_partitions_is_refused)
+{
+    mock_kafka_topic(&mock, STATE, 2);
+    expect_no_genesis("member.state.1 has 2 partitions, and lockstep.yaml says 4");
+}
+
+Test(kafka, genesis_that_one_partition_lacks_is_refused)
+{
+    mock_kafka_topic(&mock, STATE, 4);
+    for (int32_t p = 0; p < 3; p++)
+        put_genesis(p, UUID_A, 4);
+    put_text(STATE, 3, "a", "record");
+    expect_no_genesis("member.state.1/3 has no genesis record; `lockstep topics create`");
+}
+
+Test(kafka, genesis_records_that_disagree_are_refused)
+{
+    mock_kafka_topic(&mock, STATE, 4);
+    for (int32_t p = 0; p < 4; p++)
+        put_genesis(p, p == 2 ? UUID_B : UUID_A, 4);
+    expect_no_genesis("partitions 0 and 2 have different genesis records");
+}
+
+Test(kafka, genesis_of_another_log_is_refused)
+{
+    mock_kafka_topic(&mock, STATE, 4);
+    for (int32_t p = 0; p < 4; p++)
+        put_genesis(p, UUID_A, 8);
+    expect_no_genesis("it is a copy of another log");
+}
+
+Test(kafka, genesis_that_is_garbage_is_refused_with_its_place)
+{
+    mock_kafka_topic(&mock, STATE, 4);
+    put_text(STATE, 0, "a", "record");
+    put_text(STATE, 0, LS_GENESIS_KEY, "garbage");
+    expect_no_genesis("member.state.1/0 offset 1: genesis record");
+}
+
+static void expect_written(int32_t expected, const char *uuid)
+{
+    int32_t written = -1;
+    char found[37] = "";
+    struct ls_err err = {0};
+    cr_assert_eq(ls_topics_write_genesis(&mock.config, &mock.entity, &written, found, &err), 0,
+                 "%s", err.text);
+    cr_expect_eq(written, expected, "%d written", written);
+    if (uuid)
+        cr_expect_str_eq(found, uuid);
+}
+
+Test(kafka, genesis_is_written_once_to_every_partition)
+{
+    mock_kafka_topic(&mock, STATE, 4);
+    expect_written(4, NULL);
+    struct ls_genesis genesis[4];
+    struct ls_err err = {0};
+    cr_assert_eq(ls_kafka_genesis(&mock.config, &mock.entity, genesis, &err), 0, "%s", err.text);
+    expect_written(0, genesis[0].uuid);
+}
+
+Test(kafka, genesis_of_an_interrupted_creation_is_completed_with_its_uuid)
+{
+    mock_kafka_topic(&mock, STATE, 4);
+    put_genesis(2, UUID_A, 4);
+    put_text(STATE, 0, "a", "record");
+    expect_written(3, UUID_A);
+    struct ls_genesis genesis[4];
+    struct ls_err err = {0};
+    cr_assert_eq(ls_kafka_genesis(&mock.config, &mock.entity, genesis, &err), 0, "%s", err.text);
+}
+
+Test(kafka, genesis_is_not_written_beside_one_that_disagrees)
+{
+    mock_kafka_topic(&mock, STATE, 4);
+    put_genesis(0, UUID_A, 4);
+    put_genesis(1, UUID_B, 4);
+    int32_t written = 0;
+    char uuid[37];
+    struct ls_err err = {0};
+    cr_expect_eq(ls_topics_write_genesis(&mock.config, &mock.entity, &written, uuid, &err), -1);
+    cr_expect_eq(err.class, LS_ERR_FATAL);
+    cr_expect(strstr(err.text, "member.state.1/1 has the genesis record of another log"), "%s",
+              err.text);
+}
+
+static uint32_t released(char **ret_json)
+{
+    uint32_t version = 99;
+    struct ls_err err = {0};
+    cr_assert_eq(ls_kafka_released_schema(&mock.config, "member", &version, ret_json, &err), 0,
+                 "%s", err.text);
+    return version;
+}
+
+Test(kafka, released_schema_is_the_newest_record_of_its_entity)
+{
+    mock_kafka_topic(&mock, LS_TOPIC_CONTROL, 1);
+    cr_expect_eq(released(NULL), 0);
+    put_text(LS_TOPIC_CONTROL, 0, "schema/member", "{\"version\": 1}");
+    put_text(LS_TOPIC_CONTROL, 0, "schema/member", "{\"version\": 3}");
+    put_text(LS_TOPIC_CONTROL, 0, "schema/members", "{\"version\": 7}");
+    put_text(LS_TOPIC_CONTROL, 0, "heartbeat/member/es/x", "{}");
+    LS_CLEANUP_FREE char *json = NULL;
+    cr_expect_eq(released(&json), 3);
+    cr_expect_str_eq(json, "{\"version\": 3}");
+    mock_kafka_put(&mock, LS_TOPIC_CONTROL, 0, "schema/member", NULL, 0);
+    cr_expect_eq(released(NULL), 0, "taken back");
+}
+
+Test(kafka, released_schema_that_is_garbage_is_fatal)
+{
+    mock_kafka_topic(&mock, LS_TOPIC_CONTROL, 1);
+    put_text(LS_TOPIC_CONTROL, 0, "schema/member", "{\"version\": \"one\"}");
+    uint32_t version = 99;
+    struct ls_err err = {0};
+    cr_expect_eq(ls_kafka_released_schema(&mock.config, "member", &version, NULL, &err), -1);
+    cr_expect_eq(err.class, LS_ERR_FATAL);
+    cr_expect_eq(version, 99);
+}
+
+static struct ls_schema *schema_of(int version, const char *type)
+{
+    LS_CLEANUP_FREE char *text =
+        ls_asprintf("entity: member\nversion: %d\nredis_prefix: m\nexpected_records: 1000\n"
+                    "average_bytes: 100\nfields:\n"
+                    "  - {number: 1, name: id, type: string, key: true}\n"
+                    "  - {number: 2, name: points, type: %s}\n",
+                    version, type);
+    struct ls_schema *schema = NULL;
+    struct ls_err err = {0};
+    cr_assert_eq(ls_schema_parse("member.yaml", text, strlen(text), &schema, &err), 0, "%s",
+                 err.text);
+    return schema;
+}
+
+Test(kafka, schema_is_released_once_and_never_incompatibly)
+{
+    mock_kafka_topic(&mock, LS_TOPIC_CONTROL, 1);
+    struct ls_schema *first = schema_of(1, "int");
+    struct ls_schema *changed = schema_of(2, "bool");
+    bool fresh = false;
+    struct ls_err err = {0};
+    cr_assert_eq(ls_schema_release(&mock.config, first, &fresh, &err), 0, "%s", err.text);
+    cr_expect(fresh);
+    cr_assert_eq(ls_schema_release(&mock.config, first, &fresh, &err), 0, "%s", err.text);
+    cr_expect_not(fresh);
+    cr_expect_eq(ls_schema_release(&mock.config, changed, &fresh, &err), -1);
+    cr_expect_eq(err.code, LS_SCHEMA_INCOMPATIBLE);
+    cr_expect_eq(strncmp(err.text, "member.yaml:8: ", 15), 0, "%s", err.text);
+    cr_expect_eq(released(NULL), 1);
+    ls_schema_free(first);
+    ls_schema_free(changed);
+}
