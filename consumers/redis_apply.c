@@ -184,8 +184,7 @@ void ls_redis_lane_begin(struct ls_redis_lane *lane, struct ls_unit *unit)
         route(lane, &work->requests[i]);
 }
 
-static void encode(struct ls_redis_lane *lane, struct ls_buf *out,
-                   struct ls_redis_request *request)
+static void encode(struct ls_redis_lane *lane, struct ls_buf *out, struct ls_redis_request *request)
 {
     const struct ls_unit *unit = NULL;
     if (request->kind == LS_REDIS_RECORD || request->kind == LS_REDIS_MARK)
@@ -354,7 +353,7 @@ static void refused(struct ls_redis_lane *lane, size_t index, struct ls_redis_re
     case LS_REDIS_NOSCRIPT:
         load_script(lane, index,
                     request->kind == LS_REDIS_RECORD && unit->repair ? LS_REDIS_SET_NEWER_OR_SAME
-                                                                    : LS_REDIS_SET_NEWER);
+                                                                     : LS_REDIS_SET_NEWER);
         redirect(lane, request, (int)index, reply, where);
         return;
     case LS_REDIS_UNKNOWN:

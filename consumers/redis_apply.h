@@ -1,6 +1,7 @@
 /*
- * Applying units to a Redis Cluster: records and marks become requests, requests wait at their node,
- * answers become verdicts. redis_sink.c runs the event loop around it. One thread: the lane's.
+ * Applying units to a Redis Cluster: records and marks become requests, requests wait at their
+ * node, answers become verdicts. redis_sink.c runs the event loop around it. One thread: the
+ * lane's.
  *
  * A request is in exactly one list: its node's backlog (not encoded yet), its node's sent list (an
  * answer is awaited; answers come in that order), or unrouted (no map yet). So bytes are made only
@@ -76,9 +77,9 @@ struct ls_redis_lane {
 
     /* Reading the map. */
     bool map_wanted;
-    bool map_asked;     /* `map` is in a list of some node */
-    bool map_seeking;   /* seeds are being connected for it */
-    int64_t map_at_ms;  /* when it was last asked for */
+    bool map_asked;    /* `map` is in a list of some node */
+    bool map_seeking;  /* seeds are being connected for it */
+    int64_t map_at_ms; /* when it was last asked for */
     struct ls_redis_request map;
     struct ls_err map_err; /* why the last try gave none; class NONE if it did */
 };

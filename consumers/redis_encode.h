@@ -1,6 +1,6 @@
 /*
- * Redis, the pure half: guarded sets as bytes of Redis's protocol, appended to an output buffer. One
- * copy of the body, no allocation once the buffer has grown. Any thread.
+ * Redis, the pure half: guarded sets as bytes of Redis's protocol, appended to an output buffer.
+ * One copy of the body, no allocation once the buffer has grown. Any thread.
  */
 #ifndef LS_CONSUMERS_REDIS_ENCODE_H
 #define LS_CONSUMERS_REDIS_ENCODE_H

@@ -19,8 +19,7 @@ struct redis_sink {
     const struct ls_sink_config *config;
 };
 
-static int redis_open(const struct ls_sink_config *config, struct ls_sink **ret,
-                      struct ls_err *err)
+static int redis_open(const struct ls_sink_config *config, struct ls_sink **ret, struct ls_err *err)
 {
     struct ls_redis_cluster *cluster;
     if (ls_redis_cluster_new(config, &cluster, err) != 0) /* what the lane could not build */

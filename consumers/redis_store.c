@@ -1,6 +1,6 @@
 /*
- * The Redis store for those who set it up and read its marks: blocking, one thread. Nothing has to be
- * created in Redis; what can be wrong are the servers' settings and the shape of the cluster.
+ * The Redis store for those who set it up and read its marks: blocking, one thread. Nothing has to
+ * be created in Redis; what can be wrong are the servers' settings and the shape of the cluster.
  */
 #include "consumers/redis_store.h"
 
@@ -201,9 +201,9 @@ static void encode_mark_get(void *opaque, size_t index, struct ls_buf *out)
 {
     const struct marks *marks = opaque;
     char name[LS_REDIS_KEY_MAX];
-    size_t len = ls_redis_mark_key(marks->store->schema,
-                                   marks->wanted[index / LS_REDIS_MARK_TAGS].partition,
-                                   index % LS_REDIS_MARK_TAGS, name);
+    size_t len =
+        ls_redis_mark_key(marks->store->schema, marks->wanted[index / LS_REDIS_MARK_TAGS].partition,
+                          index % LS_REDIS_MARK_TAGS, name);
     const char *words[] = {"GET", name};
     ls_redis_put_command(out, 2, words, (size_t[]){3, len});
 }
@@ -213,8 +213,8 @@ static void encode_mark_set(void *opaque, size_t index, struct ls_buf *out)
     const struct marks *marks = opaque;
     const struct ls_mark *mark = &marks->wanted[index / LS_REDIS_MARK_TAGS];
     char name[LS_REDIS_KEY_MAX], value[LS_REDIS_MARK_BYTES];
-    size_t len = ls_redis_mark_key(marks->store->schema, mark->partition,
-                                   index % LS_REDIS_MARK_TAGS, name);
+    size_t len =
+        ls_redis_mark_key(marks->store->schema, mark->partition, index % LS_REDIS_MARK_TAGS, name);
     ls_redis_put_mark(mark, value);
     const char *words[] = {"SET", name, value};
     ls_redis_put_command(out, 3, words, (size_t[]){3, len, sizeof(value)});
@@ -255,8 +255,11 @@ static int redis_store_read_marks(struct ls_store *opaque, struct ls_mark *marks
         .store = redis_of(opaque), .wanted = marks, .oldest = oldest, .missing = missing};
     for (size_t i = 0; i < n; i++)
         oldest[i].partition = marks[i].partition;
-    struct ls_redis_each each = {.n = n * LS_REDIS_MARK_TAGS, .opaque = &run, .slot = mark_slot,
-                                 .encode = encode_mark_get, .answer = take_mark};
+    struct ls_redis_each each = {.n = n * LS_REDIS_MARK_TAGS,
+                                 .opaque = &run,
+                                 .slot = mark_slot,
+                                 .encode = encode_mark_get,
+                                 .answer = take_mark};
     if (ls_redis_each(run.store->cluster, &each, err) != 0)
         return -1;
     for (size_t i = 0; i < n; i++) {
@@ -278,8 +281,11 @@ static int redis_store_reset_marks(struct ls_store *opaque, const struct ls_mark
                                    struct ls_err *err)
 {
     struct marks run = {.store = redis_of(opaque), .wanted = marks};
-    struct ls_redis_each each = {.n = n * LS_REDIS_MARK_TAGS, .opaque = &run, .slot = mark_slot,
-                                 .encode = encode_mark_set, .answer = mark_was_set};
+    struct ls_redis_each each = {.n = n * LS_REDIS_MARK_TAGS,
+                                 .opaque = &run,
+                                 .slot = mark_slot,
+                                 .encode = encode_mark_set,
+                                 .answer = mark_was_set};
     return ls_redis_each(run.store->cluster, &each, err);
 }
 

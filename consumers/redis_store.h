@@ -1,4 +1,5 @@
-/* What the files of the Redis store share: redis_store.c (set-up, marks), redis_walk.c (contents). */
+/* What the files of the Redis store share: redis_store.c (set-up, marks), redis_walk.c (contents).
+ */
 #ifndef LS_CONSUMERS_REDIS_STORE_H
 #define LS_CONSUMERS_REDIS_STORE_H
 

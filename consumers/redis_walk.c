@@ -1,6 +1,6 @@
 /*
- * What a Redis store holds: single entries, all of them, and how many. Blocking, one thread, reading
- * only.
+ * What a Redis store holds: single entries, all of them, and how many. Blocking, one thread,
+ * reading only.
  *
  * SCAN and the slots' lists say nothing about keys that are moved from one master to another behind
  * the walk's back, so walk and count refuse to give a result when slots moved meanwhile.
@@ -13,7 +13,7 @@
 enum {
     SLOTS_AT_ONCE = 16, /* of a count: bounds the keys in memory to a thousandth of the cluster's */
 };
-#define SCAN_COUNT "1000"
+#define SCAN_COUNT   "1000"
 #define KEYS_OF_SLOT "1000000"
 
 static struct ls_redis_store *redis_of(struct ls_store *store)
@@ -53,7 +53,8 @@ static int read_shape(struct ls_redis_store *store, struct shape *ret, struct ls
     ret->n = ls_redis_store_masters(store, ret->nodes);
     for (size_t i = 0; i < ret->n; i++) {
         const redisReply *reply;
-        if (ls_redis_cluster_ask(cluster, ret->nodes[i], &reply, err, "CLUSTER", "NODES", NULL) != 0)
+        if (ls_redis_cluster_ask(cluster, ret->nodes[i], &reply, err, "CLUSTER", "NODES", NULL) !=
+            0)
             return -1;
         if (reply->type != REDIS_REPLY_STRING)
             return ls_redis_reply_err(err, reply, cluster->conns[ret->nodes[i]]->where);
@@ -100,7 +101,8 @@ static int scan_once(struct ls_redis_store *store, size_t node, char cursor[24],
     for (size_t i = 0; i < names->elements; i++) {
         const redisReply *name = names->element[i];
         struct ls_span key;
-        if (name->type != REDIS_REPLY_STRING || !ls_redis_store_key(store, name->str, name->len, &key))
+        if (name->type != REDIS_REPLY_STRING ||
+            !ls_redis_store_key(store, name->str, name->len, &key))
             continue;
         char *copy = ls_arena_alloc(arena, key.len + 1);
         memcpy(copy, key.data, key.len);
@@ -222,8 +224,8 @@ static int take_entry(void *opaque, size_t index, const redisReply *reply, struc
     image->version = ls_redis_get_version(bytes);
     struct ls_envelope envelope;
     if (ls_wire_decode(fetch->store->schema, bytes + LS_REDIS_VERSION_BYTES,
-                       reply->len - LS_REDIS_VERSION_BYTES, fetch->arena, &envelope,
-                       &image->values, &why) != 0) {
+                       reply->len - LS_REDIS_VERSION_BYTES, fetch->arena, &envelope, &image->values,
+                       &why) != 0) {
         image->values = NULL;
         cannot_read(image, fetch->arena, why.text);
         return 0;
@@ -241,8 +243,11 @@ int ls_redis_store_fetch(struct ls_store *opaque, const struct ls_span *keys, si
 {
     struct fetch fetch = {
         .store = redis_of(opaque), .keys = keys, .arena = arena, .images = images};
-    struct ls_redis_each each = {.n = n_keys, .opaque = &fetch, .slot = key_slot,
-                                 .encode = encode_get, .answer = take_entry};
+    struct ls_redis_each each = {.n = n_keys,
+                                 .opaque = &fetch,
+                                 .slot = key_slot,
+                                 .encode = encode_get,
+                                 .answer = take_entry};
     int rc = ls_redis_each(fetch.store->cluster, &each, err);
     ls_buf_free(&fetch.scratch);
     return rc;
@@ -333,10 +338,13 @@ int ls_redis_store_count(struct ls_store *opaque, uint64_t *ret_live, uint64_t *
 {
     struct count count = {.store = redis_of(opaque)};
     struct ls_redis_cluster *cluster = count.store->cluster;
-    struct ls_redis_each slots = {.n = SLOTS_AT_ONCE, .opaque = &count, .slot = counted_slot,
-                                  .encode = encode_slot_keys, .answer = take_slot_keys};
-    struct ls_redis_each peeks = {.opaque = &count, .slot = counted_key_slot,
-                                  .encode = encode_peek, .answer = take_peek};
+    struct ls_redis_each slots = {.n = SLOTS_AT_ONCE,
+                                  .opaque = &count,
+                                  .slot = counted_slot,
+                                  .encode = encode_slot_keys,
+                                  .answer = take_slot_keys};
+    struct ls_redis_each peeks = {
+        .opaque = &count, .slot = counted_key_slot, .encode = encode_peek, .answer = take_peek};
     LS_CLEANUP_FREE struct shape *shape = ls_malloc(sizeof(*shape));
     int rc = read_shape(count.store, shape, err);
     for (; rc == 0 && count.first_slot < LS_REDIS_SLOTS; count.first_slot += SLOTS_AT_ONCE) {

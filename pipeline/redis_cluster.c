@@ -82,8 +82,7 @@ int ls_redis_cluster_find(struct ls_redis_cluster *cluster, const char *host, ui
     }
     if (cluster->n_conns == LS_REDIS_NODES_MAX)
         return -1;
-    cluster->conns =
-        ls_realloc(cluster->conns, (cluster->n_conns + 1) * sizeof(*cluster->conns));
+    cluster->conns = ls_realloc(cluster->conns, (cluster->n_conns + 1) * sizeof(*cluster->conns));
     struct ls_redis_conn *conn = ls_malloc(sizeof(*conn));
     ls_redis_conn_init(conn, &cluster->options, host, port);
     cluster->conns[cluster->n_conns] = conn;

@@ -63,8 +63,8 @@ unsigned ls_redis_cluster_uncovered(const struct ls_redis_cluster *cluster);
  */
 
 /*
- * Closes idle connections that the other side has closed meanwhile (a restarted server), so that the
- * next call connects again instead of failing. Only while no answer is awaited.
+ * Closes idle connections that the other side has closed meanwhile (a restarted server), so that
+ * the next call connects again instead of failing. Only while no answer is awaited.
  */
 void ls_redis_cluster_close_stale(struct ls_redis_cluster *cluster);
 /* Connects a node and greets it, unless it is READY. */

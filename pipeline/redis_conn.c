@@ -1,6 +1,6 @@
 /*
- * One non-blocking connection: sockets, the greeting, and hiredis's reader for the answers. Threads:
- * one owner. A crash loses what was not answered, which the owner sends again.
+ * One non-blocking connection: sockets, the greeting, and hiredis's reader for the answers.
+ * Threads: one owner. A crash loses what was not answered, which the owner sends again.
  *
  * Rejected: redisContext. Its output buffer is reallocated and moved for every command, and it
  * cannot say how much is unsent; its blocking mode cannot serve several masters at once. Its reader

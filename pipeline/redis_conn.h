@@ -46,9 +46,9 @@ struct ls_redis_conn {
     enum ls_redis_conn_state state;
     int fd; /* -1 when closed */
     struct ls_buf out;
-    size_t out_sent;           /* bytes of out that the kernel has taken */
-    redisReader *reader;       /* NULL when closed */
-    redisReply *reply;         /* the last one handed out */
+    size_t out_sent;            /* bytes of out that the kernel has taken */
+    redisReader *reader;        /* NULL when closed */
+    redisReply *reply;          /* the last one handed out */
     struct addrinfo *addresses; /* of this attempt, and the one that is tried */
     struct addrinfo *address;
     unsigned greetings;  /* answers of the greeting still to come */
@@ -91,8 +91,9 @@ int ls_redis_conn_io(struct ls_redis_conn *conn, short revents, struct ls_err *e
 int ls_redis_conn_flush(struct ls_redis_conn *conn, struct ls_err *err);
 
 /*
- * Next answer of a READY connection that has arrived: 1 and the reply (owned by the connection, valid
- * until the next call on any connection of this thread), 0 none, -1 not Redis's protocol, closed.
+ * Next answer of a READY connection that has arrived: 1 and the reply (owned by the connection,
+ * valid until the next call on any connection of this thread), 0 none, -1 not Redis's protocol,
+ * closed.
  */
 int ls_redis_conn_reply(struct ls_redis_conn *conn, const redisReply **ret, struct ls_err *err);
 

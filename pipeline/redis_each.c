@@ -1,6 +1,7 @@
 /*
  * Windows of pipelined requests. Within a window all are sent first and answers are read node by
- * node, so that the masters work at the same time; what was redirected goes again in the next round.
+ * node, so that the masters work at the same time; what was redirected goes again in the next
+ * round.
  */
 #include "pipeline/redis_each.h"
 
@@ -11,10 +12,10 @@ struct window {
     const struct ls_redis_each *each;
     size_t first; /* index of request 0 of the window */
     size_t n;
-    size_t open;                             /* without an answer */
+    size_t open; /* without an answer */
     bool done[LS_REDIS_EACH_WINDOW];
-    uint16_t asked[LS_REDIS_EACH_WINDOW];    /* the node that an ASK named, else NO_NODE */
-    uint16_t node[LS_REDIS_EACH_WINDOW];     /* where it was sent in this round, else NO_NODE */
+    uint16_t asked[LS_REDIS_EACH_WINDOW]; /* the node that an ASK named, else NO_NODE */
+    uint16_t node[LS_REDIS_EACH_WINDOW];  /* where it was sent in this round, else NO_NODE */
 };
 
 /* The node of request i, reading the map where the slot has none. */

@@ -26,8 +26,8 @@ struct ls_redis_each {
 };
 
 /*
- * Runs all requests. On -1 (RETRY or FATAL) some may have been answered. An answer that takes longer
- * than the request timeout is an error.
+ * Runs all requests. On -1 (RETRY or FATAL) some may have been answered. An answer that takes
+ * longer than the request timeout is an error.
  */
 int ls_redis_each(struct ls_redis_cluster *cluster, const struct ls_redis_each *each,
                   struct ls_err *err);

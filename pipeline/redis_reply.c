@@ -35,7 +35,7 @@ static const struct {
     {"WRONGPASS", LS_REDIS_SETUP},
     {"NOPERM", LS_REDIS_SETUP},
     {"ERR The user executing the script", LS_REDIS_SETUP}, /* its ACL, met inside the script */
-    {"DENIED", LS_REDIS_SETUP}, /* protected mode */
+    {"DENIED", LS_REDIS_SETUP},                            /* protected mode */
     {"ERR invalid password", LS_REDIS_SETUP},
     {"ERR AUTH ", LS_REDIS_SETUP},
     {"ERR Client sent AUTH", LS_REDIS_SETUP},

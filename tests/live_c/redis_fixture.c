@@ -16,7 +16,7 @@
 #include "base/clock.h"
 #include "schema/redis_layout.h"
 
-#define USER "tester"
+#define USER     "tester"
 #define PASSWORD "open sesame"
 
 static const char SCHEMA[] = "entity: pet\n"
@@ -31,8 +31,7 @@ static const char SCHEMA[] = "entity: pet\n"
 /* A port that nobody listens on. Another may take it before we do: then the boot fails loudly. */
 static uint16_t free_port(void)
 {
-    struct sockaddr_in address = {.sin_family = AF_INET,
-                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t len = sizeof(address);
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     cr_assert(fd >= 0 && bind(fd, (struct sockaddr *)&address, len) == 0 &&
@@ -163,11 +162,16 @@ static void configure(struct redis_fixture *f)
         .name = (char *)"pet", .generation = 1, .partitions = 4, .schema = f->schema};
     for (int i = 0; i < FIXTURE_MASTERS; i++)
         f->nodes[i] = (struct ls_redis_node){.host = (char *)"127.0.0.1", .port = f->ports[i]};
-    f->config = (struct ls_sink_config){
-        .name = (char *)"redis-t", .kind = LS_SINK_REDIS, .entity = &f->entity,
-        .batches_in_flight = 4, .connect_timeout_ms = 1000, .request_timeout_ms = 1500,
-        .nodes = f->nodes, .n_nodes = FIXTURE_MASTERS, .user = (char *)USER,
-        .password = (char *)PASSWORD};
+    f->config = (struct ls_sink_config){.name = (char *)"redis-t",
+                                        .kind = LS_SINK_REDIS,
+                                        .entity = &f->entity,
+                                        .batches_in_flight = 4,
+                                        .connect_timeout_ms = 1000,
+                                        .request_timeout_ms = 1500,
+                                        .nodes = f->nodes,
+                                        .n_nodes = FIXTURE_MASTERS,
+                                        .user = (char *)USER,
+                                        .password = (char *)PASSWORD};
 }
 
 void fixture_start(struct redis_fixture *f)

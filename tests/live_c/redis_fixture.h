@@ -60,7 +60,8 @@ void fixture_lane_stop(struct redis_fixture *f);
 /* Adds a record to the next unit: a put of `name`, or a delete where it is NULL. */
 struct ls_record *fixture_record(struct redis_fixture *f, const char *key, uint64_t version,
                                  const char *name);
-/* Submits the unit and waits for it (30 s at most). The records stay readable until the next one. */
+/* Submits the unit and waits for it (30 s at most). The records stay readable until the next one.
+ */
 void fixture_apply(struct redis_fixture *f, struct ls_unit *unit);
 /* One record, one unit; returns its verdict. unit->err goes to ret_err unless that is NULL. */
 enum ls_verdict fixture_apply_one(struct redis_fixture *f, const char *key, uint64_t version,

@@ -1,4 +1,5 @@
-/* The Redis lane against a real cluster: what is set, what is refused, and what a failure becomes. */
+/* The Redis lane against a real cluster: what is set, what is refused, and what a failure becomes.
+ */
 #include <criterion/criterion.h>
 #include <poll.h>
 #include <signal.h>
@@ -44,8 +45,15 @@ Test(redis_sink, takes_newer_versions_only_and_repairs_equal_ones)
 
 Test(redis_sink, compares_all_63_bits_of_a_version)
 {
-    static const uint64_t edges[] = {1u << 7,   1u << 15,  1ull << 31, 1ull << 32, 1ull << 39,
-                                     1ull << 47, 1ull << 53, 1ull << 62, (1ull << 48) + (1u << 31),
+    static const uint64_t edges[] = {1u << 7,
+                                     1u << 15,
+                                     1ull << 31,
+                                     1ull << 32,
+                                     1ull << 39,
+                                     1ull << 47,
+                                     1ull << 53,
+                                     1ull << 62,
+                                     (1ull << 48) + (1u << 31),
                                      (1ull << 48) + (1ull << 32)};
     struct redis_fixture f;
     fixture_start(&f);
@@ -55,16 +63,19 @@ Test(redis_sink, compares_all_63_bits_of_a_version)
         snprintf(key, sizeof(key), "edge-%zu", i);
         for (int step = -1; step <= 1; step++) {
             uint64_t version = edges[i] + (uint64_t)step;
-            cr_assert_eq(fixture_apply_one(&f, key, version, "x", NULL), LS_APPLIED, "%lu", version);
+            cr_assert_eq(fixture_apply_one(&f, key, version, "x", NULL), LS_APPLIED, "%lu",
+                         version);
             cr_assert_eq(fixture_apply_one(&f, key, version, "x", NULL), LS_STALE, "%lu", version);
             cr_assert_eq(fixture_apply_one(&f, key, version - 1, "x", NULL), LS_STALE, "%lu",
                          version);
             cr_assert_eq(fixture_version(&f, key), version);
         }
         /* Halves that pull in different directions. */
-        cr_assert_eq(fixture_apply_one(&f, key, (1ull << 62) + (3ull << 32), "x", NULL), LS_APPLIED);
-        cr_assert_eq(fixture_apply_one(&f, key, (1ull << 62) + (2ull << 32) + UINT32_MAX, "x", NULL),
-                     LS_STALE);
+        cr_assert_eq(fixture_apply_one(&f, key, (1ull << 62) + (3ull << 32), "x", NULL),
+                     LS_APPLIED);
+        cr_assert_eq(
+            fixture_apply_one(&f, key, (1ull << 62) + (2ull << 32) + UINT32_MAX, "x", NULL),
+            LS_STALE);
     }
     fixture_stop(&f);
 }
@@ -196,7 +207,8 @@ Test(redis_sink, a_node_that_hangs_is_a_retry_within_the_request_timeout)
     cr_assert_not_null(strstr(err.text, "answered none of 1 requests"), "%s", err.text);
     kill(f.pids[node], SIGCONT);
     fixture_wait_ok(&f);
-    /* The first attempt may have been carried out after all: either is right, and nothing is lost. */
+    /* The first attempt may have been carried out after all: either is right, and nothing is lost.
+     */
     enum ls_verdict verdict = fixture_apply_one(&f, "rex", 2, "x", &err);
     cr_assert(verdict == LS_APPLIED || verdict == LS_STALE, "%s", err.text);
     cr_assert_eq(fixture_version(&f, "rex"), 2);

@@ -22,7 +22,8 @@ static struct ls_store *open_store(struct redis_fixture *f)
 
 static struct ls_mark mark_of(int32_t partition, uint64_t version, const char *genesis)
 {
-    struct ls_mark mark = {.partition = partition, .version = version, .at_ms = 7 + (int64_t)version};
+    struct ls_mark mark = {
+        .partition = partition, .version = version, .at_ms = 7 + (int64_t)version};
     snprintf(mark.genesis, sizeof(mark.genesis), "%s", genesis);
     return mark;
 }
@@ -206,8 +207,8 @@ Test(redis_store, fetch_tells_what_is_really_there)
     fixture_lane_start(&f);
     cr_assert_eq(fixture_apply_one(&f, "put", 5, "Rex", NULL), LS_APPLIED);
     cr_assert_eq(fixture_apply_one(&f, "gone", 6, NULL, NULL), LS_APPLIED);
-    struct ls_span keys[] = {span("put"), span("gone"), span("none"), span("short"), span("hash"),
-                             span("junk")};
+    struct ls_span keys[] = {span("put"),   span("gone"), span("none"),
+                             span("short"), span("hash"), span("junk")};
     static const char *const odd[] = {"SET pet:{short} 1234567", "HSET pet:{hash} a b",
                                       "SET pet:{junk} 12345678garbage"};
     for (int i = 0; i < 3; i++)

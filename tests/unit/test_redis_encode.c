@@ -94,7 +94,10 @@ Test(redis_encode, an_entry_is_one_evalsha_with_version_and_body_as_one_argument
 {
     struct ls_schema *s = schema();
     struct ls_buf out = {0};
-    struct ls_record record = {.key = "k1", .key_len = 2, .body = "\0\xff\r\n", .body_len = 4,
+    struct ls_record record = {.key = "k1",
+                               .key_len = 2,
+                               .body = "\0\xff\r\n",
+                               .body_len = 4,
                                .version = 0x0102030405060788u};
     ls_redis_encode_entry(&out, s, &record, false);
     char head[256];
@@ -107,8 +110,8 @@ Test(redis_encode, an_entry_is_one_evalsha_with_version_and_body_as_one_argument
     size_t first = out.len;
     ls_redis_encode_entry(&out, s, &record, true);
     cr_assert_eq(out.len, 2 * first, "appended");
-    cr_assert_not_null(memmem(out.data + first, first,
-                              ls_redis_script_sha(LS_REDIS_SET_NEWER_OR_SAME), 40));
+    cr_assert_not_null(
+        memmem(out.data + first, first, ls_redis_script_sha(LS_REDIS_SET_NEWER_OR_SAME), 40));
     ls_buf_free(&out);
     ls_schema_free(s);
 }
@@ -121,8 +124,11 @@ Test(redis_encode, the_longest_key_and_a_large_body_fit)
     memset(key, 'k', sizeof(key));
     char *body = malloc(LS_BODY_BYTES_MAX);
     memset(body, 'b', LS_BODY_BYTES_MAX);
-    struct ls_record record = {.key = key, .key_len = sizeof(key), .body = body,
-                               .body_len = LS_BODY_BYTES_MAX, .version = 1};
+    struct ls_record record = {.key = key,
+                               .key_len = sizeof(key),
+                               .body = body,
+                               .body_len = LS_BODY_BYTES_MAX,
+                               .version = 1};
     ls_redis_encode_entry(&out, s, &record, false);
     cr_assert_not_null(memmem(out.data, 200, "\r\n$259\r\np:{kkk", 14));
     cr_assert_not_null(memmem(out.data, 400, "\r\n$1048584\r\n", 12));
@@ -141,7 +147,9 @@ Test(redis_encode, a_key_with_braces_never_gets_out, .signal = SIGABRT)
 
 Test(redis_encode, a_mark_is_read_back_as_it_was_put)
 {
-    struct ls_mark mark = {.partition = 3, .version = 1ull << 62, .at_ms = 1700000000123,
+    struct ls_mark mark = {.partition = 3,
+                           .version = 1ull << 62,
+                           .at_ms = 1700000000123,
                            .genesis = "11111111-2222-3333-4444-555555555555"};
     struct ls_mark back = {.partition = 3};
     char bytes[LS_REDIS_MARK_BYTES];
@@ -159,8 +167,8 @@ Test(redis_encode, marks_are_guarded_by_newer_even_in_repair)
 {
     struct ls_schema *s = schema();
     struct ls_buf out = {0};
-    struct ls_mark mark = {.partition = 3, .version = 9,
-                           .genesis = "11111111-2222-3333-4444-555555555555"};
+    struct ls_mark mark = {
+        .partition = 3, .version = 9, .genesis = "11111111-2222-3333-4444-555555555555"};
     ls_redis_encode_mark(&out, s, &mark, LS_REDIS_MARK_TAGS - 1);
     cr_assert_not_null(memmem(out.data, out.len, ls_redis_script_sha(LS_REDIS_SET_NEWER), 40));
     cr_assert_not_null(memmem(out.data, out.len, "p:mark:3:{", 10));

@@ -77,9 +77,9 @@ Test(redis_reply, redirects_are_parsed_or_refused)
     cr_assert_eq(ls_redis_redirect_parse(&reply, &to), 0);
     cr_assert_str_eq(to.host, "", "the host that answered");
     static const char *const bad[] = {
-        "MOVED ",         "MOVED 1",          "MOVED 16384 h:1", "MOVED -1 h:1", "MOVED x h:1",
-        "MOVED 1 h",      "MOVED 1 h:",       "MOVED 1 h:0",     "MOVED 1 h:65536",
-        "MOVED 1 h:1x",   "MOVED 1 ?:6379",   "MOVED 1 h:99999999999999999999",
+        "MOVED ",          "MOVED 1",      "MOVED 16384 h:1", "MOVED -1 h:1",
+        "MOVED x h:1",     "MOVED 1 h",    "MOVED 1 h:",      "MOVED 1 h:0",
+        "MOVED 1 h:65536", "MOVED 1 h:1x", "MOVED 1 ?:6379",  "MOVED 1 h:99999999999999999999",
     };
     for (size_t i = 0; i < LS_COUNT(bad); i++) {
         reply = error_reply(bad[i]);
@@ -89,8 +89,9 @@ Test(redis_reply, redirects_are_parsed_or_refused)
 
 Test(redis_reply, a_field_of_info_is_found_whole)
 {
-    static const char info[] = "# Memory\r\nmaxmemory_policy_x:no\r\nmaxmemory_policy:noeviction\r\n"
-                               "loading:0\r\nlast:";
+    static const char info[] =
+        "# Memory\r\nmaxmemory_policy_x:no\r\nmaxmemory_policy:noeviction\r\n"
+        "loading:0\r\nlast:";
     const char *value;
     size_t len;
     cr_assert(ls_redis_info_field(info, sizeof(info) - 1, "maxmemory_policy", &value, &len));
@@ -135,8 +136,8 @@ static void map_free(struct map *map)
     ls_redis_cluster_free(map->cluster);
 }
 
-#define RANGE(first, last, host_len, host, port)                                                   \
-    "*3\r\n:" #first "\r\n:" #last "\r\n*4\r\n$" #host_len "\r\n" host "\r\n:" #port               \
+#define RANGE(first, last, host_len, host, port)                                     \
+    "*3\r\n:" #first "\r\n:" #last "\r\n*4\r\n$" #host_len "\r\n" host "\r\n:" #port \
     "\r\n$2\r\nid\r\n*0\r\n"
 
 Test(redis_map, slots_belong_to_the_masters_that_are_named)
