@@ -4,8 +4,8 @@
  * All missing ones are written in one Kafka transaction whose transactional.id belongs to the
  * topic. Opening it waits for, or aborts, whatever another `topics create` had begun, and shuts
  * that one out; what is there is read only after that. So two at a time can't make two UUIDs: one
- * sees the other's, or the other's is refused. A crash leaves all partitions without or all with
- * one; what an older, interrupted creation left is completed with its UUID.
+ * sees the other's, or is refused and looks again. A crash leaves all partitions without or all
+ * with one; what an older, interrupted creation left is completed with its UUID.
  *
  * Rejected: the first record of partition 0 as the arbiter (compaction keeps the newest of a key,
  * so the loser's could survive); a claim in lockstep.control (a topic that is deleted and made
@@ -17,13 +17,20 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <time.h>
 
 #include "base/clock.h"
 #include "base/mem.h"
 #include "pipeline/topics_admin.h"
 #include "schema/key.h"
 
-enum { OPEN_TIMEOUT_MS = 60000, TRANSACTION_TIMEOUT_MS = 10000 };
+enum {
+    OPEN_TIMEOUT_MS = 60000,
+    TRANSACTION_TIMEOUT_MS = 10000,
+    ATTEMPTS_MAX = 8, /* of one that others shut out again and again */
+    BACKOFF_MS = 250,
+    BACKOFF_MAX_MS = 4000,
+};
 
 struct writing {
     const struct ls_config *config;
@@ -103,7 +110,9 @@ static int transaction_err(struct ls_err *err, rd_kafka_error_t *error, const ch
 static void on_delivery(rd_kafka_t *client, const rd_kafka_message_t *message, void *opaque)
 {
     struct writing *writing = opaque;
-    if (message->err && writing->delivery.class == LS_ERR_NONE)
+    bool purged = message->err == RD_KAFKA_RESP_ERR__PURGE_QUEUE ||
+                  message->err == RD_KAFKA_RESP_ERR__PURGE_INFLIGHT; /* the commit tells why */
+    if (message->err && !purged && writing->delivery.class == LS_ERR_NONE)
         ls_kafka_err(&writing->delivery, message->err, "genesis of %s/%d", writing->topic,
                      message->partition);
 }
@@ -191,6 +200,40 @@ static int write_missing(struct writing *writing, char uuid[37], struct ls_err *
     return rc;
 }
 
+static bool was_shut_out(const struct ls_err *err)
+{
+    return err->code == RD_KAFKA_RESP_ERR__FENCED ||
+           err->code == RD_KAFKA_RESP_ERR_PRODUCER_FENCED ||
+           err->code == RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH;
+}
+
+/* Looks, and writes what is missing; who was shut out by another looks again what that one did. */
+static int complete(struct writing *writing, int32_t *ret_written, char uuid[37],
+                    struct ls_err *err)
+{
+    for (unsigned attempt = 0;; attempt++) {
+        *ret_written = 0;
+        if (look(writing, uuid, err) < 0)
+            return -1;
+        if (writing->n_found == writing->entity->partitions)
+            return 0;
+        struct ls_err why = {0};
+        writing->delivery = (struct ls_err){0};
+        if (write_missing(writing, uuid, &why) == 0) {
+            *ret_written = writing->entity->partitions - writing->n_found;
+            return 0;
+        }
+        if (!was_shut_out(&why) || attempt + 1 == ATTEMPTS_MAX) {
+            if (err)
+                *err = why;
+            return -1;
+        }
+        int64_t wait_ms = ls_backoff_ms(attempt, BACKOFF_MS, BACKOFF_MAX_MS);
+        nanosleep(&(struct timespec){.tv_sec = wait_ms / 1000, .tv_nsec = wait_ms % 1000 * 1000000},
+                  NULL);
+    }
+}
+
 int ls_topics_write_genesis(const struct ls_config *config, const struct ls_entity_config *entity,
                             int32_t *ret_written, char uuid[37], struct ls_err *err)
 {
@@ -200,13 +243,10 @@ int ls_topics_write_genesis(const struct ls_config *config, const struct ls_enti
                               .genesis = ls_calloc(n, sizeof(*writing.genesis)),
                               .found = ls_calloc(n, sizeof(*writing.found))};
     ls_topic_state(entity, writing.topic);
-    int rc = look(&writing, uuid, err);
-    if (rc == 0 && writing.n_found < entity->partitions) {
-        rc = write_missing(&writing, uuid, err);
-        *ret_written = entity->partitions - writing.n_found;
-    } else {
-        *ret_written = 0;
-    }
+    int32_t written = 0;
+    int rc = complete(&writing, &written, uuid, err);
+    if (rc == 0)
+        *ret_written = written;
     free(writing.genesis);
     free(writing.found);
     return rc;
