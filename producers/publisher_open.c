@@ -98,14 +98,6 @@ rd_kafka_conf_t *ls_publisher_conf(lockstep_publisher *publisher, struct ls_err 
     return conf;
 }
 
-static const char *reason_of(const rd_kafka_message_t *message)
-{
-    if (message->err == RD_KAFKA_RESP_ERR_NO_ERROR)
-        return "";
-    const char *text = rd_kafka_message_errstr(message);
-    return text != NULL && *text ? text : rd_kafka_err2str(message->err);
-}
-
 static void on_message(rd_kafka_t *client, const rd_kafka_message_t *message, void *opaque)
 {
     lockstep_publisher *publisher = opaque;
@@ -118,7 +110,8 @@ static void on_message(rd_kafka_t *client, const rd_kafka_message_t *message, vo
         .record_opaque = message->_private,
         .partition = message->partition,
         .offset = message->offset >= 0 ? message->offset : -1,
-        .reason = reason_of(message),
+        /* not rd_kafka_message_errstr: of a producer's message that is the payload */
+        .reason = message->err ? rd_kafka_err2str(message->err) : "",
     };
     if (delivery.offset >= 0)
         delivery.version = ls_version(entity->generation, delivery.offset);
