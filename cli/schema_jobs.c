@@ -1,6 +1,6 @@
 /*
- * A thread for each sink: a thousand tables on one server shall not wait for those of another. A
- * job's results are its own until its thread is joined, so nothing is locked.
+ * A thread for each sink: a thousand tables on one server shall not wait for those of another. The
+ * caller's thread tells of each that ends. A job's results are its thread's own until it has ended.
  *
  * A crash leaves what was created; the next apply creates the rest.
  */
@@ -8,11 +8,21 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "base/progress.h"
 #include "cli/cli.h"
 #include "consumers/store.h"
+
+enum { LOOK_MS = 250 };
+
+/* Which jobs have ended: the one thing that the threads share. */
+struct board {
+    pthread_mutex_t mutex;
+    pthread_cond_t changed;
+};
 
 static void on_line(void *opaque, const char *line)
 {
@@ -35,6 +45,10 @@ static void *run_job(void *opaque)
     if (store)
         ops->close(store);
     job->seconds = (double)(ls_mono_us() - start_us) / 1e6;
+    pthread_mutex_lock(&job->board->mutex);
+    job->ended = true;
+    pthread_cond_signal(&job->board->changed);
+    pthread_mutex_unlock(&job->board->mutex);
     return NULL;
 }
 
@@ -49,23 +63,65 @@ static void tell(const struct ls_schema_job *job)
         ls_cli_error("%s: compared in %.1f s", job->sink->name, job->seconds);
 }
 
+/* Waits a moment for another job to end; returns the first that ended and was not told, or NULL. */
+static struct ls_schema_job *next_ended(struct board *board, struct ls_schema_job *jobs, size_t n)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec += LOOK_MS * 1000000L;
+    until.tv_sec += until.tv_nsec / 1000000000L;
+    until.tv_nsec %= 1000000000L;
+    struct ls_schema_job *found = NULL;
+    pthread_mutex_lock(&board->mutex);
+    for (int look = 0; look < 2 && found == NULL; look++) {
+        if (look == 1)
+            pthread_cond_timedwait(&board->changed, &board->mutex, &until);
+        for (size_t i = 0; i < n && found == NULL; i++)
+            if (jobs[i].ended && !jobs[i].told)
+                found = &jobs[i];
+    }
+    pthread_mutex_unlock(&board->mutex);
+    return found;
+}
+
+static void watch(struct board *board, struct ls_schema_job *jobs, size_t n, bool live)
+{
+    struct ls_progress progress;
+    ls_progress_start(&progress, "stores", n, false);
+    for (size_t told = 0; told < n;) {
+        struct ls_schema_job *job = next_ended(board, jobs, n);
+        if (job) {
+            job->told = true;
+            told++;
+        }
+        if (job && live) {
+            ls_progress_end(&progress);
+            tell(job);
+        }
+        ls_progress_update(&progress, told);
+    }
+    ls_progress_end(&progress);
+}
+
 struct ls_schema_job *ls_schema_jobs_run(const struct ls_sink_config *const *sinks, size_t n,
                                          enum ls_schema_work work, bool live)
 {
+    struct board board = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER};
     struct ls_schema_job *jobs = ls_calloc(n, sizeof(*jobs));
     for (size_t i = 0; i < n; i++) {
         jobs[i].sink = sinks[i];
         jobs[i].work = work;
+        jobs[i].board = &board;
         jobs[i].started = pthread_create(&jobs[i].thread, NULL, run_job, &jobs[i]) == 0;
         if (!jobs[i].started)
             run_job(&jobs[i]); /* no more threads: then one after the other */
     }
-    for (size_t i = 0; i < n; i++) {
+    watch(&board, jobs, n, live);
+    for (size_t i = 0; i < n; i++)
         if (jobs[i].started)
             pthread_join(jobs[i].thread, NULL);
-        if (live)
-            tell(&jobs[i]);
-    }
+    pthread_cond_destroy(&board.changed);
+    pthread_mutex_destroy(&board.mutex);
     return jobs;
 }
 

@@ -6,11 +6,13 @@
 #define LS_CLI_SCHEMA_JOBS_H
 
 #include <pthread.h>
+#include <stdbool.h>
 
 #include "pipeline/config.h"
 
 enum ls_schema_work { LS_SCHEMA_APPLY, LS_SCHEMA_DIFF };
 
+struct board;
 struct ls_schema_job {
     const struct ls_sink_config *sink;
     enum ls_schema_work work;
@@ -21,8 +23,10 @@ struct ls_schema_job {
     size_t n_lines;
     size_t differences;
     double seconds;
+    /* The runner's own */
+    struct board *board;
     pthread_t thread;
-    bool started;
+    bool started, ended, told;
 };
 
 /*

@@ -38,15 +38,10 @@ struct reading {
 static rd_kafka_t *open_consumer(const struct ls_config *config, const char *bytes,
                                  struct ls_err *err)
 {
-    const char *extra[] = {"group.id",
-                           "lockstep.reader",
-                           "enable.partition.eof",
-                           "true",
-                           "queued.max.messages.kbytes",
-                           "4096",
-                           "fetch.message.max.bytes",
-                           bytes,
-                           NULL};
+    const char *extra[] = {"group.id", "lockstep.reader", "enable.partition.eof", "true",
+                           "queued.max.messages.kbytes", "4096", "fetch.message.max.bytes", bytes,
+                           /* The end is waited for, and so is the last request: be brief. */
+                           "fetch.wait.max.ms", "10", NULL};
     rd_kafka_t *consumer = ls_kafka_client(config, RD_KAFKA_CONSUMER, "reader", NULL, extra, err);
     if (consumer)
         rd_kafka_poll_set_consumer(consumer);
@@ -227,7 +222,14 @@ int ls_kafka_find_genesis(const struct ls_config *config, const char *topic, int
         reading.parts[p].end = INT64_MAX;
         found[p] = false;
     }
-    int rc = read_parts(&reading, err);
+    /* Asked for first, or the consumer learns of the leaders only half a second later. */
+    int32_t there = 0;
+    int rc = ls_kafka_partitions(consumer, topic, &there, err);
+    if (rc == 0 && there < partitions)
+        rc = ls_kafka_err(err, RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART, "reading %s/%d", topic,
+                          partitions - 1);
+    if (rc == 0)
+        rc = read_parts(&reading, err);
     if (rc == 0 && search.err.class) {
         if (err)
             *err = search.err;
