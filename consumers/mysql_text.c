@@ -54,6 +54,17 @@ void ls_mysql_double(struct ls_buf *buf, double number)
         ls_buf_append(buf, "0e0", 3);
         return;
     }
+    /*
+     * Most numbers that people store have few decimals. k / 10^4 is rounded once and correctly, as
+     * the server rounds the literal "ke-4", so where it is the number, that literal is exact: a
+     * tenth of what printf takes.
+     */
+    double scaled = rint(number * 1e4);
+    if (fabs(scaled) < 1e15 && scaled / 1e4 == number) {
+        ls_buf_append_i64(buf, (int64_t)scaled);
+        ls_buf_append(buf, "e-4", 3);
+        return;
+    }
     char text[40];
     int len = snprintf(text, sizeof(text), "%.17g", number);
     ls_buf_append(buf, text, (size_t)len);

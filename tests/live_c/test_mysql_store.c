@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "mysql_fixture.h"
+#include "schema/mysql_ddl.h"
 
 #define ENTITY "livestore"
 #define OTHER "livediff"
@@ -73,14 +74,14 @@ Test(mysql_store, keys_that_differ_in_case_or_blanks_are_different_records)
     struct ls_image images[4];
     struct ls_err err = {0};
     for (int i = 0; i < 4; i++) {
-        static const char *const forms[] = {"A%d", "a%d", "a%d ", "\xc3\xa4%d"};
+        static const char *const names[] = {"upper", "lower", "blank", "umlaut"};
         snprintf(keys[i], sizeof(keys[i]), i == 0   ? "A%d"
                                            : i == 1 ? "a%d"
                                            : i == 2 ? "a%d "
                                                     : "\xc3\xa4%d",
                  (int)getpid());
         spans[i] = (struct ls_span){keys[i], (uint32_t)strlen(keys[i])};
-        records[i] = mysql_put(&f, keys[i], strlen(keys[i]), 10 + (uint64_t)i, forms[i]);
+        records[i] = mysql_put(&f, keys[i], strlen(keys[i]), 10 + (uint64_t)i, names[i]);
         apply_one(records[i]);
     }
     cr_assert_eq(ls_mysql_store_ops.fetch(f.store, spans, 4, &f.arena, images, &err), 0, "%s",
@@ -308,7 +309,20 @@ Test(mysql_store, apply_adds_the_columns_of_a_newer_schema)
     struct ls_err err = {0};
     size_t differences = 99;
     mysql_fixture_drop("livenewer");
-    mysql_fixture_init(&newer, "livenewer");
+    mysql_fixture_init_bare(&newer, "livenewer", 1);
+    struct ls_mysql mysql;
+    mysql_connect_to(&newer, 0, &mysql);
+    for (uint16_t shard = 0; shard < 4; shard++) { /* tables of the older schema */
+        struct ls_buf ddl = {0};
+        ls_mysql_create_shard(newer.entity.schema, shard, &ddl);
+        mysql_must(&mysql, "%s", ls_buf_cstr(&ddl));
+        ls_buf_free(&ddl);
+    }
+    struct ls_buf marks = {0};
+    ls_mysql_create_marks(newer.entity.schema, &marks);
+    mysql_must(&mysql, "%s", ls_buf_cstr(&marks));
+    ls_buf_free(&marks);
+    ls_mysql_close(&mysql);
     mysql_fixture_free(&newer);
     mysql_fixture_init_bare(&newer, "livenewer", 2);
     cr_assert_eq(ls_mysql_store_ops.open(&newer.sink, &newer.store, &err), 0, "%s", err.text);
@@ -316,6 +330,7 @@ Test(mysql_store, apply_adds_the_columns_of_a_newer_schema)
     cr_expect_eq(err.class, LS_ERR_FATAL);
     cr_expect_not_null(strstr(err.text, "no column city"), "%s", err.text);
     cr_assert_eq(ls_mysql_store_ops.apply(newer.store, keep_line, &report, &err), 0, "%s", err.text);
+    cr_expect_not_null(strstr(report.text, "added 4 columns"), "%s", report.text);
     cr_expect_eq(ls_mysql_store_ops.check(newer.store, &err), 0, "%s", err.text);
     report = diff_of(&newer, &differences);
     cr_expect_eq(differences, 0, "%s", report.text);

@@ -87,7 +87,9 @@ Test(mysql_text, a_special_byte_is_found_at_every_place)
 
 Test(mysql_text, doubles_keep_their_bits_and_minus_zero_is_zero)
 {
-    static const double numbers[] = {0.1, 1.0, -2.5, DBL_MAX, DBL_MIN, 5e-324, 1e22, 123456789012.5};
+    static const double numbers[] = {0.1, 1.0, -2.5, DBL_MAX, DBL_MIN, 5e-324, 1e22,
+                                     1e15, 123456789012.5, 19.99, -0.07, 1.0001, 0.00001, 1e-4,
+                                     99999999999.9999, 1.0 / 3, 4.35, 0.29};
     struct ls_buf buf = {0};
     for (size_t i = 0; i < LS_COUNT(numbers); i++) {
         ls_buf_clear(&buf);
@@ -95,6 +97,11 @@ Test(mysql_text, doubles_keep_their_bits_and_minus_zero_is_zero)
         const char *text = ls_buf_cstr(&buf);
         cr_expect_eq(strtod(text, NULL), numbers[i], "%s", text);
         cr_expect_not_null(strchr(text, 'e'), "%s would be a DECIMAL", text);
+    }
+    for (int cents = -20000; cents < 20000; cents++) {
+        ls_buf_clear(&buf);
+        ls_mysql_double(&buf, cents / 100.0);
+        cr_expect_eq(strtod(ls_buf_cstr(&buf), NULL), cents / 100.0, "%d", cents);
     }
     ls_buf_clear(&buf);
     ls_mysql_double(&buf, -0.0);
