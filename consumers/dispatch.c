@@ -255,8 +255,9 @@ static void send_later(struct ls_instance *instance, struct work *work, uint32_t
     /* A displaced record has not been tried: it need not wait for anything. */
     if (unit->err.class == LS_ERR_RETRY || unit->err.class == LS_ERR_UNKNOWN) {
         lane->attempt = settled ? 1 : lane->attempt + 1;
-        lane->resume_ms = ls_mono_ms() +
-                          ls_backoff_ms(lane->attempt, LS_BACKOFF_BASE_MS, LS_BACKOFF_CAP_MS);
+        uint32_t cap_ms = instance->options->backoff_cap_ms;
+        lane->resume_ms = ls_mono_ms() + ls_backoff_ms(lane->attempt, LS_BACKOFF_BASE_MS,
+                                                       cap_ms ? cap_ms : LS_BACKOFF_CAP_MS);
     }
     unit->err = (struct ls_err){0};
     unit->next = lane->waiting;

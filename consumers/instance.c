@@ -210,8 +210,9 @@ int ls_instance_run(const struct ls_instance_options *options, const volatile in
         .options = options,
         .config = options->config,
         .sink_config = options->sink,
-        .ops = ls_sink_ops_for(options->sink->kind),
-        .store_ops = ls_store_ops_for(options->sink->kind),
+        .ops = options->sink_ops ? options->sink_ops : ls_sink_ops_for(options->sink->kind),
+        .store_ops =
+            options->store_ops ? options->store_ops : ls_store_ops_for(options->sink->kind),
         .next_start_ms = 1,
         .state = LS_STATE_STARTING,
     };

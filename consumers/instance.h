@@ -9,6 +9,7 @@
 #define LS_CONSUMERS_INSTANCE_H
 
 #include "consumers/sink.h"
+#include "consumers/store.h"
 #include "pipeline/heartbeat.h"
 
 enum ls_position {
@@ -28,7 +29,11 @@ struct ls_instance_options {
     const struct ls_range *ranges; /* RANGE: by partition; from == to leaves a partition out */
     bool adopt;                    /* RANGE: a store with data and no mark is not refused */
     uint32_t mark_interval_ms;     /* 0: 1000 */
+    uint32_t backoff_cap_ms;       /* between two tries of what the store refused; 0: 5000 */
     unsigned number;               /* tells instances of one process apart */
+    /* NULL: those of the sink's kind. */
+    const struct ls_sink_ops *sink_ops;
+    const struct ls_store_ops *store_ops;
 };
 
 /* Totals of one run. Every consumed record has one of the final verdicts when the run ends well. */

@@ -1,0 +1,212 @@
+#include "fake_sink.h"
+
+#include <stdio.h>
+#include <string.h>
+
+struct fake_store fake = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+void fake_reset(void)
+{
+    pthread_mutex_lock(&fake.lock);
+    fake.n_entries = 0;
+    memset(fake.entries, 0, sizeof(fake.entries));
+    memset(fake.marks, 0, sizeof(fake.marks));
+    fake.has_data = false;
+    fake.decide = NULL;
+    pthread_mutex_unlock(&fake.lock);
+}
+
+void fake_decide(enum ls_verdict (*decide)(const struct ls_record *record, struct ls_err *err))
+{
+    pthread_mutex_lock(&fake.lock);
+    fake.decide = decide;
+    pthread_mutex_unlock(&fake.lock);
+}
+
+/* With the lock held. */
+static struct fake_entry *find(const char *key, size_t len)
+{
+    for (size_t i = 0; i < fake.n_entries; i++)
+        if (strlen(fake.entries[i].key) == len && memcmp(fake.entries[i].key, key, len) == 0)
+            return &fake.entries[i];
+    return NULL;
+}
+
+struct fake_entry fake_get(const char *key)
+{
+    pthread_mutex_lock(&fake.lock);
+    const struct fake_entry *entry = find(key, strlen(key));
+    struct fake_entry copy = entry ? *entry : (struct fake_entry){0};
+    pthread_mutex_unlock(&fake.lock);
+    return copy;
+}
+
+unsigned fake_tries(const char *key)
+{
+    const struct fake_entry *entry = find(key, strlen(key));
+    return entry ? entry->tries : 0;
+}
+
+struct ls_mark fake_mark(int32_t partition)
+{
+    pthread_mutex_lock(&fake.lock);
+    struct ls_mark mark = fake.marks[partition];
+    pthread_mutex_unlock(&fake.lock);
+    return mark;
+}
+
+static void apply_record(struct ls_unit *unit, struct ls_record *record)
+{
+    struct fake_entry *entry = find(record->key, record->key_len);
+    if (entry == NULL) {
+        entry = &fake.entries[fake.n_entries++];
+        snprintf(entry->key, sizeof(entry->key), "%.*s", (int)record->key_len, record->key);
+    }
+    entry->tries++;
+    struct ls_err err = {0};
+    enum ls_verdict verdict = fake.decide ? fake.decide(record, &err) : LS_APPLIED;
+    if (verdict == LS_POISON) {
+        ls_unit_poison(unit, record, err.code, err.text);
+        return;
+    }
+    if (err.class != LS_ERR_NONE)
+        ls_unit_note(unit, &err);
+    if (verdict == LS_APPLIED && record->version <= entry->version)
+        verdict = LS_STALE;
+    if (verdict == LS_APPLIED)
+        entry->version = record->version;
+    record->verdict = (uint8_t)verdict;
+}
+
+static void run_lane(struct ls_sink *sink, unsigned index, struct ls_lane *lane)
+{
+    (void)sink;
+    (void)index;
+    while (!ls_lane_closing(lane)) {
+        struct ls_unit *unit = ls_lane_take(lane, -1);
+        if (unit == NULL)
+            continue;
+        pthread_mutex_lock(&fake.lock);
+        for (uint32_t i = 0; i < unit->n_records; i++)
+            if (unit->records[i]->verdict == LS_PENDING)
+                apply_record(unit, unit->records[i]);
+        for (uint32_t i = 0; i < unit->n_marks; i++)
+            if (unit->marks[i].version > fake.marks[unit->marks[i].partition].version)
+                fake.marks[unit->marks[i].partition] = unit->marks[i];
+        unit->marks_written = true;
+        pthread_mutex_unlock(&fake.lock);
+        ls_lane_complete(lane, unit);
+    }
+}
+
+static int open_sink(const struct ls_sink_config *config, struct ls_sink **ret, struct ls_err *err)
+{
+    (void)config;
+    (void)err;
+    *ret = (struct ls_sink *)&fake;
+    return 0;
+}
+
+static void close_sink(struct ls_sink *sink)
+{
+    (void)sink;
+}
+
+static unsigned n_lanes(const struct ls_sink *sink)
+{
+    (void)sink;
+    return 1;
+}
+
+static unsigned lane_of(const struct ls_sink *sink, int32_t partition)
+{
+    (void)sink;
+    (void)partition;
+    return 0;
+}
+
+static uint32_t unit_limit(const struct ls_sink *sink)
+{
+    (void)sink;
+    return 7; /* several units a batch */
+}
+
+static uint32_t no_limit(const struct ls_sink *sink)
+{
+    (void)sink;
+    return UINT32_MAX;
+}
+
+const struct ls_sink_ops fake_sink_ops = {
+    .kind = LS_SINK_REDIS,
+    .open = open_sink,
+    .close = close_sink,
+    .n_lanes = n_lanes,
+    .lane_of = lane_of,
+    .unit_records = unit_limit,
+    .unit_bytes = no_limit,
+    .run_lane = run_lane,
+};
+
+static int open_store(const struct ls_sink_config *config, struct ls_store **ret,
+                      struct ls_err *err)
+{
+    (void)config;
+    (void)err;
+    *ret = (struct ls_store *)&fake;
+    return 0;
+}
+
+static void close_store(struct ls_store *store)
+{
+    (void)store;
+}
+
+static int check(struct ls_store *store, struct ls_err *err)
+{
+    (void)store;
+    (void)err;
+    return 0;
+}
+
+static int has_data(struct ls_store *store, bool *ret, struct ls_err *err)
+{
+    (void)store;
+    (void)err;
+    *ret = fake.has_data || fake.n_entries > 0;
+    return 0;
+}
+
+static int read_marks(struct ls_store *store, struct ls_mark *marks, size_t n, struct ls_err *err)
+{
+    (void)store;
+    (void)err;
+    for (size_t i = 0; i < n; i++) {
+        int32_t partition = marks[i].partition;
+        marks[i] = fake_mark(partition);
+        marks[i].partition = partition;
+    }
+    return 0;
+}
+
+static int reset_marks(struct ls_store *store, const struct ls_mark *marks, size_t n,
+                       struct ls_err *err)
+{
+    (void)store;
+    (void)err;
+    pthread_mutex_lock(&fake.lock);
+    for (size_t i = 0; i < n; i++)
+        fake.marks[marks[i].partition] = marks[i];
+    pthread_mutex_unlock(&fake.lock);
+    return 0;
+}
+
+const struct ls_store_ops fake_store_ops = {
+    .kind = LS_SINK_REDIS,
+    .open = open_store,
+    .close = close_store,
+    .check = check,
+    .has_data = has_data,
+    .read_marks = read_marks,
+    .reset_marks = reset_marks,
+};

@@ -1,0 +1,45 @@
+/*
+ * A store in memory that does as a test tells it: guarded like a real one, with one lane. The engine
+ * is tested against it and librdkafka's mock cluster.
+ */
+#ifndef LS_TESTS_FAKE_SINK_H
+#define LS_TESTS_FAKE_SINK_H
+
+#include <pthread.h>
+
+#include "consumers/sink.h"
+#include "consumers/store.h"
+
+enum { FAKE_KEYS_MAX = 256, FAKE_PARTITIONS = 4 };
+
+struct fake_entry {
+    char key[32];
+    uint64_t version;
+    unsigned tries; /* how often the lane was given a record of this key */
+};
+
+struct fake_store {
+    pthread_mutex_t lock; /* of all that follows */
+    struct fake_entry entries[FAKE_KEYS_MAX];
+    size_t n_entries;
+    struct ls_mark marks[FAKE_PARTITIONS];
+    bool has_data; /* of a stranger */
+    /* Verdict of a record, and the failure that goes with RETRY, POISON or FATAL in *err. */
+    enum ls_verdict (*decide)(const struct ls_record *record, struct ls_err *err);
+};
+
+/* The one store of the process: a lane finds it without being told. */
+extern struct fake_store fake;
+
+void fake_reset(void);
+/* Copy of a key's entry; version 0 when it is not there. */
+struct fake_entry fake_get(const char *key);
+/* For decide(), which is called with the lock held. */
+unsigned fake_tries(const char *key);
+struct ls_mark fake_mark(int32_t partition);
+void fake_decide(enum ls_verdict (*decide)(const struct ls_record *record, struct ls_err *err));
+
+extern const struct ls_sink_ops fake_sink_ops;
+extern const struct ls_store_ops fake_store_ops;
+
+#endif
