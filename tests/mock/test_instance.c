@@ -72,15 +72,29 @@ static void stop(void)
 
 TestSuite(instance, .init = start, .fini = stop, .timeout = 60);
 
+/* Records of one key with n = from to up_to, in one message set, so that they are read together. */
+static void put_up_to(const char *key, int64_t from, int64_t up_to)
+{
+    int32_t partition = ls_partition_of(ls_shard_of(key, strlen(key)), FAKE_PARTITIONS);
+    struct ls_envelope envelope = {.schema_version = 1};
+    for (int64_t n = from; n <= up_to; n++) {
+        struct ls_value value = {.present = true, .number = n};
+        struct ls_buf wire = {0};
+        ls_wire_encode(schema, &envelope, &value, &wire);
+        cr_assert_eq(rd_kafka_producev(mock.owner, RD_KAFKA_V_TOPIC(STATE),
+                                       RD_KAFKA_V_PARTITION(partition),
+                                       RD_KAFKA_V_KEY(key, strlen(key)),
+                                       RD_KAFKA_V_VALUE(wire.data, wire.len),
+                                       RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_END),
+                     RD_KAFKA_RESP_ERR_NO_ERROR);
+        ls_buf_free(&wire);
+    }
+    cr_assert_eq(rd_kafka_flush(mock.owner, 10000), RD_KAFKA_RESP_ERR_NO_ERROR);
+}
+
 static void put(const char *key, int64_t n)
 {
-    struct ls_envelope envelope = {.schema_version = 1};
-    struct ls_value value = {.present = true, .number = n};
-    struct ls_buf wire = {0};
-    ls_wire_encode(schema, &envelope, &value, &wire);
-    int32_t partition = ls_partition_of(ls_shard_of(key, strlen(key)), FAKE_PARTITIONS);
-    mock_kafka_put(&mock, STATE, partition, key, wire.data, wire.len);
-    ls_buf_free(&wire);
+    put_up_to(key, n, n);
 }
 
 static int64_t n_of(const struct ls_record *record)
@@ -240,10 +254,7 @@ static enum ls_verdict refuse_newest(const struct ls_record *record, struct ls_e
 
 Test(instance, the_record_that_a_refused_one_displaced_is_applied_in_its_place)
 {
-    put("k", 1);
-    put("k", 2);
-    put("k", 3);
-    put("k", 4);
+    put_up_to("k", 1, 4);
     fake_decide(refuse_newest);
     struct run run;
     run_range(&run);
