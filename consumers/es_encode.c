@@ -1,6 +1,7 @@
 /* Bulk lines of records. Pure; see es_encode.h. */
 #include "consumers/es_encode.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -88,7 +89,21 @@ void ls_es_put_real(struct ls_buf *buf, double real)
         ls_buf_append_char(buf, '0');
         return;
     }
-    /* Most values have few digits: try the short form first. */
+    /* Amounts of money: cents below 2^53 divided by 100 give the nearest double, as reading does.
+     */
+    double cents = nearbyint(real * 100);
+    if (fabs(cents) < 9007199254740992.0 && cents / 100 == real) {
+        uint64_t whole = (uint64_t)fabs(cents);
+        if (real < 0)
+            ls_buf_append_char(buf, '-');
+        ls_buf_append_u64(buf, whole / 100);
+        if (whole % 100 != 0) {
+            char digits[3] = {'.', (char)('0' + whole / 10 % 10), (char)('0' + whole % 10)};
+            ls_buf_append(buf, digits, digits[2] == '0' ? 2 : 3);
+        }
+        return;
+    }
+    /* Most others have few digits: try the short form first. */
     int len = snprintf(text, sizeof(text), "%.15g", real);
     if (strtod(text, NULL) != real)
         len = snprintf(text, sizeof(text), "%.17g", real);

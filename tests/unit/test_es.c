@@ -177,6 +177,11 @@ Test(es, image_of_an_encoded_record_has_its_hash)
 Test(es, reals_come_back_bit_by_bit)
 {
     const double reals[] = {0.1,
+                            12.34,
+                            -0.01,
+                            0.5,
+                            90071992547409.91,
+                            4503599627370496.5,
                             1.0 / 3,
                             5e-324,
                             2.2250738585072014e-308,
@@ -193,6 +198,16 @@ Test(es, reals_come_back_bit_by_bit)
         cr_assert(ls_json_parse_real((struct ls_span){buf.data, (uint32_t)buf.len}, &back));
         cr_assert_eq(memcmp(&back, &reals[i], sizeof(back)), 0, "%.17g", reals[i]);
     }
+    for (int cents = -100000; cents < 100000; cents++) {
+        double real = cents / 100.0, back;
+        ls_buf_clear(&buf);
+        ls_es_put_real(&buf, real);
+        cr_assert(ls_json_parse_real((struct ls_span){buf.data, (uint32_t)buf.len}, &back));
+        cr_assert_eq(back, real, "%.17g", real);
+    }
+    ls_buf_clear(&buf);
+    ls_es_put_real(&buf, -3.10);
+    cr_assert_str_eq(ls_buf_cstr(&buf), "-3.1");
     ls_buf_clear(&buf);
     ls_es_put_real(&buf, -0.0);
     cr_assert_str_eq(ls_buf_cstr(&buf), "0");
