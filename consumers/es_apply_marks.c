@@ -93,7 +93,7 @@ static void end_round(struct es_lane_marks *marks, const struct ls_err *err)
     }
 }
 
-/* Picks the wanted marks for which `known` is as given and starts a request; false when none is. */
+/* Asks for the wanted marks that are not known; false when all are. */
 static bool ask_unknown(struct es_lane_marks *marks)
 {
     marks->n_sent = 0;
@@ -109,6 +109,7 @@ static bool ask_unknown(struct es_lane_marks *marks)
     return true;
 }
 
+/* Writes the wanted marks that the index is behind of; false when it holds them all. */
 static bool write_older(struct es_lane_marks *marks)
 {
     marks->n_sent = 0;
