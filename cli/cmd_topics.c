@@ -25,7 +25,8 @@ static const char doc[] =
     "Examples:\n"
     "  lockstep topics create\n"
     "  lockstep topics check --json | jq '.findings[] | select(.law)'\n\n"
-    "Exit codes: 0 done, 1 check found what breaks a law (list: a topic is missing), 2 Kafka could\n"
+    "Exit codes: 0 done, 1 check found what breaks a law (list: a topic is missing), 2 Kafka "
+    "could\n"
     "not be asked or refused, 64 wrong arguments, 78 wrong configuration.";
 
 static const struct argp_option options[] = {

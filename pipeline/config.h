@@ -46,9 +46,9 @@ struct ls_redis_node {
 
 struct ls_entity_config {
     char *name;
-    uint32_t generation;        /* of the state topic: <name>.state.<generation> */
-    int32_t partitions;         /* of the state topic; divides 1024 */
-    int16_t replication;        /* of topics that `topics create` makes; 1 on one broker */
+    uint32_t generation; /* of the state topic: <name>.state.<generation> */
+    int32_t partitions;  /* of the state topic; divides 1024 */
+    int16_t replication; /* of topics that `topics create` makes; 1 on one broker */
     struct ls_schema *schema;
 };
 
@@ -59,9 +59,9 @@ struct ls_sink_config {
     int line;
 
     /* Limits, all kinds. Defaults per kind stand in the table. */
-    uint32_t batch_records; /* records of one batch at most */
-    uint32_t batch_bytes;   /* wire bytes of one batch at most */
-    uint32_t batches_in_flight; /* per lane */
+    uint32_t batch_records;      /* records of one batch at most */
+    uint32_t batch_bytes;        /* wire bytes of one batch at most */
+    uint32_t batches_in_flight;  /* per lane */
     uint32_t requests_in_flight; /* es: bulks; redis: unused; mysql: connections per server */
     uint32_t connect_timeout_ms;
     uint32_t request_timeout_ms;
@@ -78,9 +78,9 @@ struct ls_sink_config {
     /* elasticsearch */
     char **urls;
     size_t n_urls;
-    char *index; /* concrete index that is written to */
-    char *alias; /* what readers use */
-    char *api_key; /* NULL or the secret */
+    char *index;         /* concrete index that is written to */
+    char *alias;         /* what readers use */
+    char *api_key;       /* NULL or the secret */
     uint32_t data_nodes; /* to balance shards over */
     uint32_t replicas;
     uint32_t bulk_bytes; /* of one _bulk request at most */

@@ -11,12 +11,15 @@
 
 static const char intro[] =
     "# Configuration\n\n"
-    "<!-- Made by `lockstep config document` from pipeline/config_options.c: change it there. -->\n\n"
+    "<!-- Made by `lockstep config document` from pipeline/config_options.c: change it there. "
+    "-->\n\n"
     "One YAML file configures every command: `--config FILE`, else `$LOCKSTEP_CONFIG`, else\n"
-    "`./lockstep.yaml`. `lockstep config check` reads it and says what it found. An unknown option,\n"
+    "`./lockstep.yaml`. `lockstep config check` reads it and says what it found. An unknown "
+    "option,\n"
     "a wrong value or a missing one is refused with file, line and what was expected.\n\n"
     "Paths are looked for from the file's folder. Secrets are never written in the file: options\n"
-    "that end in `_file` name a file that holds the secret (a newline at its end is dropped), those\n"
+    "that end in `_file` name a file that holds the secret (a newline at its end is dropped), "
+    "those\n"
     "that end in `_env` an environment variable. They are read once, when the program starts, and\n"
     "never printed.\n\n"
     "```yaml\n"

@@ -34,6 +34,7 @@ static const struct refused_property refused[] = {
     {"group.id", "each sink has its own group, `lockstep.<entity>.<generation>.<sink>`"},
     {"group.instance.id", "members of a group are told apart by lockstep"},
     {"isolation.level", "only committed records are part of the log"},
+    {"message.max.bytes", "the largest record that the schema allows must fit"},
     {"metadata.broker.list", "the brokers are the option kafka.brokers"},
     {"partition.assignment.strategy", "sinks share partitions by cooperative rebalancing"},
     {"partitioner", "keys are spread by murmur2, as every other client of the log does"},

@@ -137,14 +137,14 @@ static const struct ls_option sink_options[] = {
      .kinds = ES,
      .read = ls_config_read_index,
      .expected = "the name of an index",
-     .default_text = "<entity>-000001",
+     .default_text = "`<entity>-000001`",
      .meaning = "Concrete index that is written to."},
     {.name = "alias",
      .type = LS_OPTION_READ,
      .kinds = ES,
      .read = ls_config_read_index,
      .expected = "the name of an alias",
-     .default_text = "<entity>",
+     .default_text = "`<entity>`",
      .meaning = "Alias that readers use; its filter hides deleted records."},
     {.name = "data_nodes",
      .type = LS_OPTION_INT,
@@ -331,7 +331,8 @@ const struct ls_section ls_section_entity = {
     entity_options, LS_COUNT(entity_options)};
 const struct ls_section ls_section_sink = {
     "sinks",
-    "`sinks` maps the name of each sink (small letters, digits and `-`, at most 32) to these options.",
+    "`sinks` maps the name of each sink (small letters, digits and `-`, at most 32) to these "
+    "options.",
     sink_options, LS_COUNT(sink_options)};
 const struct ls_section ls_section_server = {"servers", "Each item of a mysql sink's `servers`.",
                                              server_options, LS_COUNT(server_options)};
