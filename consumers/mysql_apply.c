@@ -3,27 +3,27 @@
  *
  * The pending records are sorted by shard and key (so that all writers lock rows in one order) and
  * become statements of one shard each; many statements go in one packet, since with 1024 tables a
- * round trip per statement would be most of the time. BEGIN leads the first packet and the marks and
- * COMMIT end the last, so a small unit is one round trip.
+ * round trip per statement would be most of the time. BEGIN leads the first packet and the marks
+ * and COMMIT end the last, so a small unit is one round trip.
  *
- * The server stops at the first statement of a packet that fails. InnoDB undoes that statement alone
- * and keeps the transaction, so a bad row is searched inside the transaction: the statement is split
- * (at the row that the message names, else in halves) until one row is left, and everything else goes on
- * around it. Savepoints were rejected: they would repeat what InnoDB does, with two more statements
- * each. Running the unit again from the start was rejected: it doubles the work for one bad row.
- * That the transaction still is open is checked at every answer, since a server that
- * rolled it back by itself would otherwise lose rows silently.
+ * The server stops at the first statement of a packet that fails. InnoDB undoes that statement
+ * alone and keeps the transaction, so a bad row is searched inside the transaction: the statement
+ * is split (at the row that the message names, else in halves) until one row is left, and
+ * everything else goes on around it. Savepoints were rejected: they would repeat what InnoDB does,
+ * with two more statements each. Running the unit again from the start was rejected: it doubles the
+ * work for one bad row. That the transaction still is open is checked at every answer, since a
+ * server that rolled it back by itself would otherwise lose rows silently.
  *
- * How many rows were stale is counted, not known by row. An upsert counts 1 for a new row, 2 for one
- * that it changed, 0 for one left as it was, and mysql_info() gives as "Duplicates" the changed ones:
- *     affected = new + 2 * changed        applied = affected - duplicates = new + changed
- * A statement of one row has no mysql_info(): there 0 means stale. Tested against MariaDB 10.11
- * (tests/live_c/test_mysql.c); MySQL 8 documents the same in "INSERT ... ON DUPLICATE KEY UPDATE" and
- * "mysql_info()", for connections without CLIENT_FOUND_ROWS.
+ * How many rows were stale is counted, not known by row. An upsert counts 1 for a new row, 2 for
+ * one that it changed, 0 for one left as it was, and mysql_info() gives as "Duplicates" the changed
+ * ones: affected = new + 2 * changed        applied = affected - duplicates = new + changed A
+ * statement of one row has no mysql_info(): there 0 means stale. Tested against MariaDB 10.11
+ * (tests/live_c/test_mysql.c); MySQL 8 documents the same in "INSERT ... ON DUPLICATE KEY UPDATE"
+ * and "mysql_info()", for connections without CLIENT_FOUND_ROWS.
  *
  * Verdicts are given after the commit only. Whatever ends the transaction, a commit that was
- * not confirmed included, makes all of it RETRY: the guards make the second time harmless. A crash of
- * this program or of the server does the same.
+ * not confirmed included, makes all of it RETRY: the guards make the second time harmless. A crash
+ * of this program or of the server does the same.
  */
 #include "consumers/mysql_apply.h"
 
@@ -38,8 +38,8 @@ enum {
     /* Bytes of a packet of several statements: enough to hide the round trip (measured), small
      * enough that a bad row costs little to send again. */
     PACKET_BYTES = 512 << 10,
-    PACKET_SLACK = 64 << 10,    /* room for BEGIN, marks and COMMIT below the server's limit */
-    IDLE_PING_MS = 30 * 1000,   /* a connection unused for longer is tried before it is used */
+    PACKET_SLACK = 64 << 10,  /* room for BEGIN, marks and COMMIT below the server's limit */
+    IDLE_PING_MS = 30 * 1000, /* a connection unused for longer is tried before it is used */
 };
 
 /* Rows sorted[from..to) of one shard, still to be sent. */
@@ -197,8 +197,7 @@ static void add_step(struct ls_mysql_lane *lane, enum step_kind kind, struct ran
 /* The row is poison once the transaction is committed; its text is for the quarantine. */
 static void refuse(struct ls_mysql_lane *lane, uint32_t index, int code, const char *text)
 {
-    lane->refused =
-        ls_realloc(lane->refused, (lane->n_refused + 1) * sizeof(*lane->refused));
+    lane->refused = ls_realloc(lane->refused, (lane->n_refused + 1) * sizeof(*lane->refused));
     struct refused *refused = &lane->refused[lane->n_refused++];
     refused->index = index;
     refused->code = code;
@@ -207,8 +206,8 @@ static void refuse(struct ls_mysql_lane *lane, uint32_t index, int code, const c
 }
 
 /*
- * Adds the next range, or as much of it as fits. False when the packet is full: nothing was added, or
- * the range was cut.
+ * Adds the next range, or as much of it as fits. False when the packet is full: nothing was added,
+ * or the range was cut.
  */
 static bool add_range(struct ls_mysql_lane *lane)
 {
@@ -298,10 +297,11 @@ static int count_rows(struct ls_mysql_lane *lane, const struct range *rows, stru
     else
         applied = affected - duplicates(handle);
     if (affected > 2 * n || applied > n)
-        return ls_err_set(err, LS_ERR_FATAL, 0,
-                          "%s: the server counts %llu changed rows in a statement of %llu: a trigger "
-                          "or a proxy between? lockstep cannot tell what was applied",
-                          lane->mysql.where, (unsigned long long)affected, (unsigned long long)n);
+        return ls_err_set(
+            err, LS_ERR_FATAL, 0,
+            "%s: the server counts %llu changed rows in a statement of %llu: a trigger "
+            "or a proxy between? lockstep cannot tell what was applied",
+            lane->mysql.where, (unsigned long long)affected, (unsigned long long)n);
     for (uint64_t i = 0; i < n; i++)
         lane->outcome[rows->from + i] = i < applied ? LS_APPLIED : LS_STALE;
     return 0;

@@ -2,8 +2,8 @@
  * What differs between the schema and the tables on its servers. Types are compared in the server's
  * own words: a temporary table made from the same DDL is the reference, and SHOW CREATE TABLE of
  * it and of every shard table are compared line by line. Comparing information_schema with names of
- * types of our own was rejected: each server and version spells them differently (bigint, bigint(20);
- * json, longtext). Equal differences of many tables become one line.
+ * types of our own was rejected: each server and version spells them differently (bigint,
+ * bigint(20); json, longtext). Equal differences of many tables become one line.
  */
 #include <stdio.h>
 #include <string.h>
@@ -73,9 +73,8 @@ static bool has_line(const struct lines *lines, struct ls_span line)
 /* "`name`" of a column's line, empty for keys and options. */
 static struct ls_span column_of(struct ls_span line)
 {
-    const char *end = line.len > 1 && line.data[0] == '`'
-                          ? memchr(line.data + 1, '`', line.len - 1)
-                          : NULL;
+    const char *end =
+        line.len > 1 && line.data[0] == '`' ? memchr(line.data + 1, '`', line.len - 1) : NULL;
     return (struct ls_span){line.data, end != NULL ? (uint32_t)(end + 1 - line.data) : 0};
 }
 
@@ -125,8 +124,9 @@ static void compare(struct diff *diff, const char *table, const struct lines *wa
         if (other != NULL)
             found(diff, table, ls_asprintf("has %.*s, expected %.*s", SPAN(*other), SPAN(line)));
         else if (is_options(line) && actual->n > 0)
-            found(diff, table, ls_asprintf("is %.*s, expected %.*s",
-                                           SPAN(actual->line[actual->n - 1]), SPAN(line)));
+            found(diff, table,
+                  ls_asprintf("is %.*s, expected %.*s", SPAN(actual->line[actual->n - 1]),
+                              SPAN(line)));
         else
             found(diff, table, ls_asprintf("lacks %.*s", SPAN(line)));
     }
@@ -283,8 +283,8 @@ static void report(struct diff *diff, const char *where, ls_line_fn *line, void 
         struct finding *finding = &diff->findings[i];
         char *text = finding->tables == 1
                          ? ls_asprintf("%s: %s %s", where, finding->table, finding->text)
-                         : ls_asprintf("%s: %s and %zu more tables: each %s", where,
-                                       finding->table, finding->tables - 1, finding->text);
+                         : ls_asprintf("%s: %s and %zu more tables: each %s", where, finding->table,
+                                       finding->tables - 1, finding->text);
         line(opaque, text);
         free(text);
         free(finding->text);

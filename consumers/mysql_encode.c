@@ -1,8 +1,8 @@
 /*
  * Encoding of upserts. Text statements, not prepared ones: a prepared statement fixes table and
- * number of rows, so 1024 tables would need thousands of them on each connection, and each runs in a
- * round trip of its own, while many text statements go in one packet. Pure, one thread per encoder;
- * a crash loses nothing.
+ * number of rows, so 1024 tables would need thousands of them on each connection, and each runs in
+ * a round trip of its own, while many text statements go in one packet. Pure, one thread per
+ * encoder; a crash loses nothing.
  */
 #include "consumers/mysql_encode.h"
 
@@ -23,8 +23,8 @@ void ls_mysql_encode_columns(const struct ls_schema *schema, struct ls_buf *buf)
         ls_buf_append_char(buf, ',');
         append_name(buf, schema->fields[i].name);
     }
-    ls_buf_append_str(buf, ",`" LS_COL_AT "`,`" LS_COL_DELETED "`,`" LS_COL_HASH "`,`"
-                           LS_COL_VERSION "`");
+    ls_buf_append_str(buf, ",`" LS_COL_AT "`,`" LS_COL_DELETED "`,`" LS_COL_HASH
+                           "`,`" LS_COL_VERSION "`");
 }
 
 static void append_guarded(struct ls_buf *buf, const char *column, const char *compare)
@@ -49,7 +49,7 @@ static void make_guard(const struct ls_schema *schema, const char *compare, stru
     }
 }
 
-#define MARK_NEWER                                                                                 \
+#define MARK_NEWER \
     "VALUES(`_genesis`)=`_genesis` AND VALUES(`" LS_COL_VERSION "`)>`" LS_COL_VERSION "`"
 
 void ls_mysql_encoder_init(struct ls_mysql_encoder *encoder, const struct ls_schema *schema)
@@ -183,6 +183,6 @@ void ls_mysql_encode_marks_reset(const struct ls_mysql_encoder *encoder,
 {
     append_mark_rows(encoder, marks, n_marks, buf);
     ls_buf_append_str(buf, " ON DUPLICATE KEY UPDATE `_genesis`=VALUES(`_genesis`),`" LS_COL_AT
-                           "`=VALUES(`" LS_COL_AT "`),`" LS_COL_VERSION
-                           "`=VALUES(`" LS_COL_VERSION "`)");
+                           "`=VALUES(`" LS_COL_AT "`),`" LS_COL_VERSION "`=VALUES(`" LS_COL_VERSION
+                           "`)");
 }

@@ -6,7 +6,8 @@
  *     INSERT INTO `member_0007` (`id`, ..., `_at`, `_deleted`, `_h`, `_v`) VALUES (...), (...)
  *     ON DUPLICATE KEY UPDATE `name` = IF(VALUES(`_v`) > `_v`, VALUES(`name`), `name`), ...,
  *     `_v` = IF(VALUES(`_v`) > `_v`, VALUES(`_v`), `_v`)
- * Assignments are made from left to right, so `_v` comes last: all guards before it see the old one.
+ * Assignments are made from left to right, so `_v` comes last: all guards before it see the old
+ * one.
  */
 #ifndef LS_CONSUMERS_MYSQL_ENCODE_H
 #define LS_CONSUMERS_MYSQL_ENCODE_H
@@ -30,8 +31,8 @@ void ls_mysql_encoder_free(struct ls_mysql_encoder *encoder);
 
 /*
  * Appends one statement (no semicolon) with as many of the records, all of one shard, as fit into
- * max_bytes; returns how many it took. 0: not even the first fits, and buf is as it was. Records must
- * have hash set, and values unless deleted.
+ * max_bytes; returns how many it took. 0: not even the first fits, and buf is as it was. Records
+ * must have hash set, and values unless deleted.
  */
 size_t ls_mysql_encode_rows(const struct ls_mysql_encoder *encoder,
                             struct ls_record *const *records, size_t n_records, bool repair,

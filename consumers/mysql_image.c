@@ -1,7 +1,7 @@
 /*
  * Rows as images. What a row says of itself is believed as little as possible: the hash is computed
- * anew, a deleted row with content and a cell of the wrong form are undecodable, so that verify sees
- * what somebody else did to a table. Pure.
+ * anew, a deleted row with content and a cell of the wrong form are undecodable, so that verify
+ * sees what somebody else did to a table. Pure.
  */
 #include "consumers/mysql_image.h"
 
@@ -103,8 +103,8 @@ void ls_mysql_image_read(const struct ls_schema *schema, char *const *cells,
     }
     if (!image.undecodable) {
         image.values = image.deleted ? NULL : values;
-        image.hash = ls_hash(schema, image.key.data, image.key.len, image.deleted, image.values,
-                             scratch);
+        image.hash =
+            ls_hash(schema, image.key.data, image.key.len, image.deleted, image.values, scratch);
     }
     *ret = image;
 }

@@ -13,9 +13,9 @@ static inline size_t ls_mysql_row_columns(const struct ls_schema *schema)
 
 /*
  * Reads a row as the text protocol gives it (cells may be NULL), in the columns of
- * ls_mysql_encode_columns. Spans point into the cells; values, and what had to be unescaped, are in the
- * arena. The hash is computed from the columns. Content that is no record makes an undecodable image,
- * never a failure. scratch is reused memory of the caller.
+ * ls_mysql_encode_columns. Spans point into the cells; values, and what had to be unescaped, are in
+ * the arena. The hash is computed from the columns. Content that is no record makes an undecodable
+ * image, never a failure. scratch is reused memory of the caller.
  */
 void ls_mysql_image_read(const struct ls_schema *schema, char *const *cells,
                          const unsigned long *lengths, struct ls_arena *arena,

@@ -29,7 +29,7 @@ struct fetch {
     struct ls_mysql_store *store;
     struct ls_arena *arena;
     struct ls_image *images;
-    struct wanted *wanted;      /* sorted by shard and key */
+    struct wanted *wanted; /* sorted by shard and key */
     size_t n_wanted;
     size_t start[FETCH_TABLES]; /* first wanted of each SELECT of the packet */
     size_t end[FETCH_TABLES];
@@ -137,13 +137,13 @@ static int fetch_packet(struct fetch *fetch, size_t from, size_t *ret_next, stru
 int ls_mysql_store_fetch(struct ls_store *base, const struct ls_span *keys, size_t n_keys,
                          struct ls_arena *arena, struct ls_image *images, struct ls_err *err)
 {
-    struct fetch fetch = {.store = ls_mysql_store_of(base), .arena = arena, .images = images,
-                          .n_wanted = n_keys};
+    struct fetch fetch = {
+        .store = ls_mysql_store_of(base), .arena = arena, .images = images, .n_wanted = n_keys};
     fetch.wanted = ls_malloc((n_keys + 1) * sizeof(*fetch.wanted));
     for (size_t i = 0; i < n_keys; i++) {
         images[i] = (struct ls_image){.key = keys[i]};
-        fetch.wanted[i] = (struct wanted){.key = keys[i], .index = i,
-                                          .shard = ls_shard_of(keys[i].data, keys[i].len)};
+        fetch.wanted[i] = (struct wanted){
+            .key = keys[i], .index = i, .shard = ls_shard_of(keys[i].data, keys[i].len)};
     }
     qsort(fetch.wanted, n_keys, sizeof(*fetch.wanted), by_shard_and_key);
     int rc = 0;

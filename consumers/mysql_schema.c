@@ -1,8 +1,9 @@
 /*
- * Tables of a schema on its servers: check what a sink needs, make what is missing. What is there is
- * read from information_schema in one query per server; asking table by table would be a thousand
- * queries. Servers are worked on in parallel, each by its own thread and connection. Everything is
- * made by statements that may be run again, so a crash half way is mended by the next run.
+ * Tables of a schema on its servers: check what a sink needs, make what is missing. What is there
+ * is read from information_schema in one query per server; asking table by table would be a
+ * thousand queries. Servers are worked on in parallel, each by its own thread and connection.
+ * Everything is made by statements that may be run again, so a crash half way is mended by the next
+ * run.
  *
  * A new field's column is added (at the end, instantly in MariaDB 10.3 and MySQL 8.0.12 and later);
  * nothing that is there is altered or dropped.
@@ -29,10 +30,10 @@ static const char *const mark_names[MARK_COLUMNS] = {"_partition", "_genesis", L
 /* Which tables and columns a server has: the ones that the schema wants. */
 struct inventory {
     const struct ls_schema *schema;
-    size_t n_columns;         /* of a shard table: key, fields, hidden */
-    bool *column;             /* [shard * n_columns + column] */
+    size_t n_columns; /* of a shard table: key, fields, hidden */
+    bool *column;     /* [shard * n_columns + column] */
     bool table[LS_SHARDS];
-    unsigned mark_columns;    /* 0: no mark table */
+    unsigned mark_columns; /* 0: no mark table */
 };
 
 static void inventory_free(struct inventory *inventory)
@@ -309,8 +310,7 @@ static void report(const struct work *work, ls_line_fn *line, void *opaque)
     }
 }
 
-int ls_mysql_store_apply(struct ls_store *base, ls_line_fn *line, void *opaque,
-                         struct ls_err *err)
+int ls_mysql_store_apply(struct ls_store *base, ls_line_fn *line, void *opaque, struct ls_err *err)
 {
     struct ls_mysql_store *store = ls_mysql_store_of(base);
     size_t n = store->config->n_servers;

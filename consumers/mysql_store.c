@@ -1,7 +1,7 @@
 /*
  * The MySQL store: connections to all servers of a sink, marks, and whether there is data. One
- * connection per server, made when the store is opened and again after a loss. One thread at a time;
- * a crash loses nothing, since every write is one statement or one transaction.
+ * connection per server, made when the store is opened and again after a loss. One thread at a
+ * time; a crash loses nothing, since every write is one statement or one transaction.
  */
 #include "consumers/mysql_store.h"
 
@@ -28,8 +28,7 @@ size_t ls_mysql_server_of_shard(const struct ls_sink_config *config, uint16_t sh
     return ls_mysql_server_of(config, ls_partition_of(shard, config->entity->partitions));
 }
 
-struct ls_mysql *ls_mysql_store_use(struct ls_mysql_store *store, size_t server,
-                                    struct ls_err *err)
+struct ls_mysql *ls_mysql_store_use(struct ls_mysql_store *store, size_t server, struct ls_err *err)
 {
     struct ls_mysql *mysql = &store->servers[server];
     int64_t now_ms = ls_mono_ms();
@@ -171,10 +170,9 @@ static int read_marks(struct ls_store *base, struct ls_mark *marks, size_t n, st
     struct ls_mysql_store *store = ls_mysql_store_of(base);
     char table[64], sql[200];
     ls_mysql_mark_table_name(store->schema, table, sizeof(table));
-    int len = snprintf(sql, sizeof(sql),
-                       "SELECT `_partition`,`_genesis`,`" LS_COL_AT "`,`" LS_COL_VERSION
-                       "` FROM `%s`",
-                       table);
+    int len = snprintf(
+        sql, sizeof(sql),
+        "SELECT `_partition`,`_genesis`,`" LS_COL_AT "`,`" LS_COL_VERSION "` FROM `%s`", table);
     for (size_t i = 0; i < n; i++)
         marks[i] = (struct ls_mark){.partition = marks[i].partition};
     for (size_t i = 0; i < store->config->n_servers; i++) {

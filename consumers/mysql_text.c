@@ -1,7 +1,7 @@
 /*
- * SQL literals and JSON lists. mysql_real_escape_string was rejected: it takes the connection, copies
- * byte by byte through the character set's tables, and escapes more than the parser needs; in
- * utf8mb4 no byte of a multi-byte character is an ASCII byte, so three bytes are all there is to
+ * SQL literals and JSON lists. mysql_real_escape_string was rejected: it takes the connection,
+ * copies byte by byte through the character set's tables, and escapes more than the parser needs;
+ * in utf8mb4 no byte of a multi-byte character is an ASCII byte, so three bytes are all there is to
  * escape. Pure, any thread.
  */
 #include "consumers/mysql_text.h"
@@ -15,7 +15,8 @@ static uint64_t special_bytes(uint64_t word)
 {
     const uint64_t ones = 0x0101010101010101u, highs = 0x8080808080808080u;
     uint64_t quote = word ^ (ones * '\''), slash = word ^ (ones * '\\');
-    return (((word - ones) & ~word) | ((quote - ones) & ~quote) | ((slash - ones) & ~slash)) & highs;
+    return (((word - ones) & ~word) | ((quote - ones) & ~quote) | ((slash - ones) & ~slash)) &
+           highs;
 }
 
 void ls_mysql_escape(struct ls_buf *buf, const char *text, size_t len)
@@ -114,7 +115,8 @@ struct reader {
 
 static void skip_blanks(struct reader *reader)
 {
-    while (reader->at < reader->end && strchr(" \t\r\n", *reader->at) != NULL && *reader->at != '\0')
+    while (reader->at < reader->end && strchr(" \t\r\n", *reader->at) != NULL &&
+           *reader->at != '\0')
         reader->at++;
 }
 
@@ -177,8 +179,8 @@ static char *read_escape(struct reader *reader, char *out)
         return out;
     }
     int32_t code = c == 'u' ? read_hex4(reader) : -1;
-    if (code >= 0xd800 && code < 0xdc00 && reader->end - reader->at >= 6 &&
-        reader->at[0] == '\\' && reader->at[1] == 'u') {
+    if (code >= 0xd800 && code < 0xdc00 && reader->end - reader->at >= 6 && reader->at[0] == '\\' &&
+        reader->at[1] == 'u') {
         reader->at += 2;
         int32_t low = read_hex4(reader);
         if (low >= 0xdc00 && low < 0xe000)

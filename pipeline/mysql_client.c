@@ -1,9 +1,9 @@
 /*
  * Connections to MySQL: options, session, statements.
  *
- * The session's isolation is READ COMMITTED. Under REPEATABLE READ an upsert that meets an existing row
- * takes a next-key lock: the row and the gap before it, where another lane's insert then waits, and
- * two such lanes deadlock although no key is in both. READ COMMITTED locks the row only, so
+ * The session's isolation is READ COMMITTED. Under REPEATABLE READ an upsert that meets an existing
+ * row takes a next-key lock: the row and the gap before it, where another lane's insert then waits,
+ * and two such lanes deadlock although no key is in both. READ COMMITTED locks the row only, so
  * transactions wait for one another only where they write the same key; nothing here reads a row
  * twice in a transaction, so nothing is lost by it. (It needs binlog_format ROW or MIXED.)
  *
@@ -24,8 +24,8 @@
 #include "pipeline/mysql_errors.h"
 
 /* The same text in all sessions, so that what one server takes, every server takes. */
-#define SQL_MODE                                                                                   \
-    "STRICT_ALL_TABLES,NO_ZERO_IN_DATE,NO_ZERO_DATE,ERROR_FOR_DIVISION_BY_ZERO,"                   \
+#define SQL_MODE                                                                 \
+    "STRICT_ALL_TABLES,NO_ZERO_IN_DATE,NO_ZERO_DATE,ERROR_FOR_DIVISION_BY_ZERO," \
     "NO_ENGINE_SUBSTITUTION"
 
 enum {

@@ -1,7 +1,7 @@
 /*
  * A connection to one MySQL or MariaDB server, with the session that the laws rest on: strict
- * sql_mode, utf8mb4, READ COMMITTED, bounded lock waits, no automatic reconnect (a new session would
- * silently have lost the settings and the transaction). One thread at a time.
+ * sql_mode, utf8mb4, READ COMMITTED, bounded lock waits, no automatic reconnect (a new session
+ * would silently have lost the settings and the transaction). One thread at a time.
  */
 #ifndef LS_PIPELINE_MYSQL_CLIENT_H
 #define LS_PIPELINE_MYSQL_CLIENT_H
@@ -17,9 +17,9 @@ enum {
 };
 
 struct ls_mysql {
-    MYSQL *handle;       /* NULL: not connected */
-    size_t packet_max;   /* the session's max_allowed_packet, bytes */
-    char where[300];     /* "mysql 127.0.0.1:3306", for messages */
+    MYSQL *handle;     /* NULL: not connected */
+    size_t packet_max; /* the session's max_allowed_packet, bytes */
+    char where[300];   /* "mysql 127.0.0.1:3306", for messages */
 };
 
 /*

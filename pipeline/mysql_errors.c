@@ -4,8 +4,8 @@
  * "Verdicts"). SQLSTATE classes were rejected as the key: 22xxx and 23xxx mix bad rows with bad
  * tables, and HY000 says nothing at all. Pure, any thread.
  *
- * A number serves both servers, except where only one has it: MariaDB from 1900 to 1999 and from 4000,
- * MySQL from 3000 to 3999 and 4031.
+ * A number serves both servers, except where only one has it: MariaDB from 1900 to 1999 and from
+ * 4000, MySQL from 3000 to 3999 and 4031.
  */
 #include "pipeline/mysql_errors.h"
 
@@ -14,7 +14,7 @@
 #include "base/mem.h"
 
 #define APPLY "make what is missing with `lockstep schema apply`"
-#define DIFF "see `lockstep schema diff`; `lockstep schema apply` adds what is missing"
+#define DIFF  "see `lockstep schema diff`; `lockstep schema apply` adds what is missing"
 #define GRANT                                                                                      \
     "check user and password in the configuration, and grant SELECT, INSERT, UPDATE (and CREATE, " \
     "ALTER, CREATE TEMPORARY TABLES for `lockstep schema apply`)"
@@ -28,7 +28,7 @@ struct entry {
 
 /* Sorted by code. */
 static const struct entry table[] = {
-    {1020, LS_ERR_RETRY, NULL},  /* record has changed since last read */
+    {1020, LS_ERR_RETRY, NULL}, /* record has changed since last read */
     {1021, LS_ERR_RETRY, "free disk space on the server"},
     {1037, LS_ERR_RETRY, NULL},  /* out of memory */
     {1038, LS_ERR_RETRY, NULL},  /* out of sort memory */
@@ -41,9 +41,10 @@ static const struct entry table[] = {
     {1047, LS_ERR_RETRY, NULL},  /* Galera: node not ready */
     {1048, LS_ERR_POISON, NULL}, /* column cannot be null */
     {1049, LS_ERR_FATAL, "create the database, then run `lockstep schema apply`"},
-    {1053, LS_ERR_RETRY, NULL},  /* shutdown in progress */
-    {1054, LS_ERR_FATAL, DIFF},  /* unknown column */
-    {1062, LS_ERR_FATAL, "drop the unique index that is not the primary key (`lockstep schema diff`)"},
+    {1053, LS_ERR_RETRY, NULL}, /* shutdown in progress */
+    {1054, LS_ERR_FATAL, DIFF}, /* unknown column */
+    {1062, LS_ERR_FATAL,
+     "drop the unique index that is not the primary key (`lockstep schema diff`)"},
     {1064, LS_ERR_FATAL, "this server does not understand lockstep's SQL: report it"},
     {1114, LS_ERR_RETRY, "free disk space on the server"}, /* table is full */
     {1115, LS_ERR_FATAL, "the server must know utf8mb4"},
@@ -68,10 +69,10 @@ static const struct entry table[] = {
     {1193, LS_ERR_FATAL, "the server is too old: MariaDB 10.5 or MySQL 8.0 is needed"},
     {1194, LS_ERR_FATAL, "repair the table, or restore it and resync"}, /* crashed */
     {1195, LS_ERR_FATAL, "repair the table, or restore it and resync"}, /* repair failed */
-    {1203, LS_ERR_RETRY, NULL},  /* too many connections of the user */
-    {1205, LS_ERR_RETRY, NULL},  /* lock wait timeout */
-    {1206, LS_ERR_RETRY, NULL},  /* lock table full */
-    {1213, LS_ERR_RETRY, NULL},  /* deadlock */
+    {1203, LS_ERR_RETRY, NULL}, /* too many connections of the user */
+    {1205, LS_ERR_RETRY, NULL}, /* lock wait timeout */
+    {1206, LS_ERR_RETRY, NULL}, /* lock table full */
+    {1213, LS_ERR_RETRY, NULL}, /* deadlock */
     {1226, LS_ERR_RETRY, "raise the user's resource limits"},
     {1227, LS_ERR_FATAL, GRANT}, /* privilege needed */
     {1231, LS_ERR_FATAL, "the server refuses a session setting that lockstep needs"},
@@ -103,16 +104,16 @@ static const struct entry table[] = {
     {1862, LS_ERR_FATAL, GRANT}, /* password expired */
     {1927, LS_ERR_RETRY, NULL},  /* connection was killed */
     {1932, LS_ERR_FATAL, "restore the table's file, or drop it, apply and resync"},
-    {1969, LS_ERR_RETRY, NULL},  /* max_statement_time exceeded */
-    {2001, LS_ERR_RETRY, NULL},  /* cannot make a socket */
-    {2002, LS_ERR_RETRY, NULL},  /* cannot connect */
-    {2003, LS_ERR_RETRY, NULL},  /* cannot connect to host */
-    {2005, LS_ERR_RETRY, NULL},  /* unknown host: name service */
-    {2006, LS_ERR_RETRY, NULL},  /* server has gone away */
-    {2008, LS_ERR_RETRY, NULL},  /* client out of memory */
-    {2011, LS_ERR_RETRY, NULL},  /* error in the TCP connection */
-    {2012, LS_ERR_RETRY, NULL},  /* error in the handshake */
-    {2013, LS_ERR_RETRY, NULL},  /* lost connection */
+    {1969, LS_ERR_RETRY, NULL}, /* max_statement_time exceeded */
+    {2001, LS_ERR_RETRY, NULL}, /* cannot make a socket */
+    {2002, LS_ERR_RETRY, NULL}, /* cannot connect */
+    {2003, LS_ERR_RETRY, NULL}, /* cannot connect to host */
+    {2005, LS_ERR_RETRY, NULL}, /* unknown host: name service */
+    {2006, LS_ERR_RETRY, NULL}, /* server has gone away */
+    {2008, LS_ERR_RETRY, NULL}, /* client out of memory */
+    {2011, LS_ERR_RETRY, NULL}, /* error in the TCP connection */
+    {2012, LS_ERR_RETRY, NULL}, /* error in the handshake */
+    {2013, LS_ERR_RETRY, NULL}, /* lost connection */
     {2019, LS_ERR_FATAL, "the client library must know utf8mb4"},
     {2026, LS_ERR_UNKNOWN, TLS}, /* TLS: a certificate, or cut while shaking hands */
     {2027, LS_ERR_RETRY, NULL},  /* malformed packet */
@@ -169,6 +170,7 @@ const char *ls_mysql_advice(unsigned code)
 int ls_mysql_err(struct ls_err *err, const char *where, unsigned code, const char *text)
 {
     const char *advice = ls_mysql_advice(code);
-    return ls_err_set(err, ls_mysql_classify(code), (int)code, "%s: %.300s (%u%s)%s%s", where, text, code,
-                      find(code) != NULL ? "" : ", unknown to lockstep", *advice ? ": " : "", advice);
+    return ls_err_set(err, ls_mysql_classify(code), (int)code, "%s: %.300s (%u%s)%s%s", where, text,
+                      code, find(code) != NULL ? "" : ", unknown to lockstep", *advice ? ": " : "",
+                      advice);
 }

@@ -1,6 +1,6 @@
 /*
- * Rows per second of one MySQL lane: units made beforehand, 1024 tables on one server, first load and
- * the same again (all stale), for several windows. Prints a table; asserts nothing. Makes and
+ * Rows per second of one MySQL lane: units made beforehand, 1024 tables on one server, first load
+ * and the same again (all stale), for several windows. Prints a table; asserts nothing. Makes and
  * drops tables of its own entity on the first server of $LOCKSTEP_CONFIG's first mysql sink.
  */
 #include <stdio.h>
@@ -62,7 +62,8 @@ static void make_records(struct bench *bench)
         struct ls_value *values = ls_arena_alloc(&bench->arena, n_fields * sizeof(*values));
         struct ls_value key = text(bench, "m", i * 2654435761u);
         static const char *const starts[] = {"Maria Gonzalez ", "member.number@mail.example ",
-                                             "+49 30 1234", "Bad Godesberg ", "active", "silver"};
+                                             "+49 30 1234",     "Bad Godesberg ",
+                                             "active",          "silver"};
         for (int k = 0; k < 6; k++)
             values[k] = text(bench, starts[k], i % 1000);
         values[6] = (struct ls_value){.present = true, .number = i};
@@ -71,11 +72,14 @@ static void make_records(struct bench *bench)
         values[9] = (struct ls_value){.present = true, .number = 1700000001000000 + i};
         values[10] = (struct ls_value){.present = true, .number = 1};
         values[11] = (struct ls_value){.present = true, .list = tags, .count = 2};
-        *record = (struct ls_record){.key = key.text.data, .key_len = (uint16_t)key.text.len,
-                                     .values = values, .version = 1000 + i, .at_ms = 1700000000000};
+        *record = (struct ls_record){.key = key.text.data,
+                                     .key_len = (uint16_t)key.text.len,
+                                     .values = values,
+                                     .version = 1000 + i,
+                                     .at_ms = 1700000000000};
         record->shard = ls_shard_of(record->key, record->key_len);
-        record->hash = ls_hash(bench->entity.schema, record->key, record->key_len, false, values,
-                               &scratch);
+        record->hash =
+            ls_hash(bench->entity.schema, record->key, record->key_len, false, values, &scratch);
         bench->pointers[i] = record;
     }
     ls_buf_free(&scratch);

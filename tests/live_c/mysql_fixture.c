@@ -185,8 +185,11 @@ struct ls_record *mysql_put(struct mysql_fixture *f, const char *key, size_t key
     struct ls_value *values = ls_arena_alloc(&f->arena, n * sizeof(*values));
     memset(values, 0, n * sizeof(*values));
     values[COL_NAME] = (struct ls_value){.present = true, .text = {name, (uint32_t)strlen(name)}};
-    *record = (struct ls_record){.key = key, .key_len = (uint16_t)key_len, .values = values,
-                                 .version = version, .at_ms = (int64_t)version};
+    *record = (struct ls_record){.key = key,
+                                 .key_len = (uint16_t)key_len,
+                                 .values = values,
+                                 .version = version,
+                                 .at_ms = (int64_t)version};
     record->shard = ls_shard_of(key, key_len);
     record->partition = ls_partition_of(record->shard, f->entity.partitions);
     mysql_seal(f, record);

@@ -1,7 +1,7 @@
 /*
  * The MySQL sink and a server that dies: a mariadbd of the test's own in a temporary folder, killed
- * with SIGKILL while a unit is in the middle of its transaction. No grant tables, so an empty folder
- * is all that it needs.
+ * with SIGKILL while a unit is in the middle of its transaction. No grant tables, so an empty
+ * folder is all that it needs.
  */
 #include <arpa/inet.h>
 #include <criterion/criterion.h>
@@ -50,7 +50,8 @@ static const char *log_tail(void)
     if (file == NULL)
         return "";
     fseek(file, 0, SEEK_END);
-    long size = ftell(file), from = size > (long)sizeof(tail) - 1 ? size - (long)sizeof(tail) + 1 : 0;
+    long size = ftell(file),
+         from = size > (long)sizeof(tail) - 1 ? size - (long)sizeof(tail) + 1 : 0;
     fseek(file, from, SEEK_SET);
     tail[fread(tail, 1, sizeof(tail) - 1, file)] = '\0';
     fclose(file);
@@ -67,7 +68,8 @@ static void start_server(void)
     if (server_pid == 0) {
         char log[96];
         snprintf(log, sizeof(log), "%s/log", folder);
-        int null = open("/dev/null", O_RDONLY), out = open(log, O_WRONLY | O_CREAT | O_APPEND, 0600);
+        int null = open("/dev/null", O_RDONLY),
+            out = open(log, O_WRONLY | O_CREAT | O_APPEND, 0600);
         dup2(null, 0);
         dup2(out, 1);
         dup2(out, 2);
@@ -84,8 +86,8 @@ static void start_server(void)
     int64_t end_ms = ls_mono_ms() + START_TIMEOUT_MS;
     while (ls_mysql_connect(&mysql, &f.sink, &own, &err) != 0) {
         cr_assert_eq(waitpid(server_pid, NULL, WNOHANG), 0, "mariadbd ended: %s", log_tail());
-        cr_assert_lt(ls_mono_ms(), end_ms, "mariadbd does not answer: %s\n%s",
-                     err.text, log_tail());
+        cr_assert_lt(ls_mono_ms(), end_ms, "mariadbd does not answer: %s\n%s", err.text,
+                     log_tail());
         poll(NULL, 0, 20);
     }
     ls_mysql_close(&mysql);
@@ -110,8 +112,10 @@ static void setup(void)
     cr_assert_not_null(mkdtemp(folder));
     snprintf(database, sizeof(database), "%s/lockstep", folder); /* a folder is a database */
     mkdir(database, 0755);
-    own = (struct ls_mysql_server){.host = (char *)"127.0.0.1", .port = free_port(),
-                                   .database = (char *)"lockstep", .user = (char *)"any",
+    own = (struct ls_mysql_server){.host = (char *)"127.0.0.1",
+                                   .port = free_port(),
+                                   .database = (char *)"lockstep",
+                                   .user = (char *)"any",
                                    .password = (char *)"",
                                    .partition_last = f.entity.partitions - 1};
     f.sink.tls.on = false;
@@ -173,8 +177,9 @@ Test(mysql_crash, a_server_killed_inside_the_transaction_means_retry_and_then_al
     mysql_must(&foreign, "%s", ls_buf_cstr(&ddl));
     ls_buf_free(&ddl);
     /* The last row is somebody else's for now, so the unit stands still with 299 rows written. */
-    mysql_must(&foreign, "INSERT INTO " ENTITY "_0003 (id, _at, _deleted, _h, _v) VALUES "
-                         "('%s', 1, 0, 0, 1), ('%s', 1, 0, 0, 1)",
+    mysql_must(&foreign,
+               "INSERT INTO " ENTITY "_0003 (id, _at, _deleted, _h, _v) VALUES "
+               "('%s', 1, 0, 0, 1), ('%s', 1, 0, 0, 1)",
                records[0]->key, records[ROWS - 1]->key);
     mysql_must(&foreign, "BEGIN; UPDATE " ENTITY "_0003 SET age = 1 WHERE id = '%s'",
                records[ROWS - 1]->key);

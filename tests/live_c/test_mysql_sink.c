@@ -147,7 +147,8 @@ static void two_bad_of_500(uint16_t shard, const char *spoil, const char *mend, 
     for (int i = 0; i < 2; i++)
         all[137 + 200 * i] = mysql_put(&f, all[137 + 200 * i]->key, all[137 + 200 * i]->key_len, 10,
                                        "much too long");
-    struct ls_mark mark = {.partition = records[0]->partition, .version = 77,
+    struct ls_mark mark = {.partition = records[0]->partition,
+                           .version = 77,
                            .genesis = "11111111-2222-3333-4444-555555555555"};
     mysql_connect_to(&f, shard, &mysql);
     mysql_must(&mysql, "%s", spoil);
@@ -217,7 +218,8 @@ Test(mysql_sink, a_row_larger_than_any_packet_is_poison_and_the_rest_is_split)
     size_t huge = 17 << 20;
     char *text = ls_calloc(1, huge);
     memset(text, 'y', huge);
-    mysql_values(records[3])[COL_NOTE] = (struct ls_value){.present = true, .text = {text, 17 << 20}};
+    mysql_values(records[3])[COL_NOTE] =
+        (struct ls_value){.present = true, .text = {text, 17 << 20}};
     mysql_apply(&f, records, 40, false);
     cr_expect_eq(mysql_count(records, 40, LS_APPLIED), 39, "%s", f.unit.err.text);
     cr_expect_eq(records[3]->verdict, LS_POISON);
@@ -238,8 +240,9 @@ static void wait_for_lock(struct ls_mysql *mysql, uint16_t shard, const char *ke
     char sql[200];
     struct ls_err err = {0};
     MYSQL_RES *rows;
-    int len = snprintf(sql, sizeof(sql),
-                       "SELECT 1 FROM " ENTITY "_%04u WHERE id = '%s' FOR UPDATE NOWAIT", shard, key);
+    int len =
+        snprintf(sql, sizeof(sql),
+                 "SELECT 1 FROM " ENTITY "_%04u WHERE id = '%s' FOR UPDATE NOWAIT", shard, key);
     while (ls_mysql_rows(mysql, sql, (size_t)len, &rows, &err) == 0)
         mysql_free_result(rows);
     cr_assert_eq(err.code, 1205, "%s", err.text);
@@ -255,8 +258,10 @@ Test(mysql_sink, a_deadlock_with_somebody_else_is_retried_and_then_succeeds)
     mysql_connect_to(&f, 17, &foreign);
     mysql_connect_to(&f, 17, &watcher);
     /* A hundred rows changed: the server ends the transaction that did less, which is ours. */
-    mysql_must(&foreign, "BEGIN; INSERT INTO " ENTITY "_0033 (id, _at, _deleted, _h, _v) "
-                         "SELECT CONCAT('dead%d-', seq), 1, 1, 1, 1 FROM seq_1_to_100", getpid());
+    mysql_must(&foreign,
+               "BEGIN; INSERT INTO " ENTITY "_0033 (id, _at, _deleted, _h, _v) "
+               "SELECT CONCAT('dead%d-', seq), 1, 1, 1, 1 FROM seq_1_to_100",
+               getpid());
     mysql_must(&foreign, "UPDATE " ENTITY "_0025 SET age = 1 WHERE id = '%s'", both[1]->key);
     for (int i = 0; i < 2; i++)
         both[i] = mysql_put(&f, both[i]->key, both[i]->key_len, 20, "second");
@@ -320,7 +325,9 @@ Test(mysql_sink, marks_are_written_with_the_rows_and_never_move_back)
 {
     struct ls_err err = {0};
     struct ls_record **records = some(own("mark"), 2, 3, 10);
-    struct ls_mark mark = {.partition = 2, .version = 50, .at_ms = 5000,
+    struct ls_mark mark = {.partition = 2,
+                           .version = 50,
+                           .at_ms = 5000,
                            .genesis = "aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee"};
     cr_assert_eq(ls_mysql_store_ops.reset_marks(f.store, &mark, 1, &err), 0, "%s", err.text);
     static const struct {
@@ -334,8 +341,8 @@ Test(mysql_sink, marks_are_written_with_the_rows_and_never_move_back)
         struct ls_mark moved = {.partition = 2, .version = steps[i].version, .at_ms = 6000};
         memcpy(moved.genesis, steps[i].genesis, sizeof(moved.genesis));
         free(f.unit.refusals);
-        f.unit = (struct ls_unit){.records = records, .n_records = 3, .marks = &moved,
-                                  .n_marks = 1};
+        f.unit =
+            (struct ls_unit){.records = records, .n_records = 3, .marks = &moved, .n_marks = 1};
         ls_mysql_lane_apply(mysql_lane_of(&f, records[0]), &f.unit);
         cr_expect(f.unit.marks_written, "%s", f.unit.err.text);
         struct ls_mark read[2] = {{.partition = 2}, {.partition = 6}};

@@ -1,4 +1,5 @@
-/* The MySQL store against real servers: what is written is what is read, and what differs is said. */
+/* The MySQL store against real servers: what is written is what is read, and what differs is said.
+ */
 #include <criterion/criterion.h>
 #include <criterion/hooks.h>
 #include <float.h>
@@ -11,7 +12,7 @@
 #include "schema/mysql_ddl.h"
 
 #define ENTITY "livestore"
-#define OTHER "livediff"
+#define OTHER  "livediff"
 
 static struct mysql_fixture f;
 
@@ -75,10 +76,11 @@ Test(mysql_store, keys_that_differ_in_case_or_blanks_are_different_records)
     struct ls_err err = {0};
     for (int i = 0; i < 4; i++) {
         static const char *const names[] = {"upper", "lower", "blank", "umlaut"};
-        snprintf(keys[i], sizeof(keys[i]), i == 0   ? "A%d"
-                                           : i == 1 ? "a%d"
-                                           : i == 2 ? "a%d "
-                                                    : "\xc3\xa4%d",
+        snprintf(keys[i], sizeof(keys[i]),
+                 i == 0   ? "A%d"
+                 : i == 1 ? "a%d"
+                 : i == 2 ? "a%d "
+                          : "\xc3\xa4%d",
                  (int)getpid());
         spans[i] = (struct ls_span){keys[i], (uint32_t)strlen(keys[i])};
         records[i] = mysql_put(&f, keys[i], strlen(keys[i]), 10 + (uint64_t)i, names[i]);
@@ -93,8 +95,13 @@ Test(mysql_store, keys_that_differ_in_case_or_blanks_are_different_records)
 /* Values of every type at their ends, and texts that break careless escaping. */
 static void fill(struct ls_value *values, unsigned n)
 {
-    static struct ls_span tags[] = {{"", 0}, {"it's", 4}, {"q\"q", 3}, {"b\\", 2},
-                                    {"\x01\x1f\n", 3}, {"nul\0in", 6}, {"\xf0\x9f\x90\x95", 4}};
+    static struct ls_span tags[] = {{"", 0},
+                                    {"it's", 4},
+                                    {"q\"q", 3},
+                                    {"b\\", 2},
+                                    {"\x01\x1f\n", 3},
+                                    {"nul\0in", 6},
+                                    {"\xf0\x9f\x90\x95", 4}};
     static const double scores[] = {0.1, -0.0, DBL_MAX, -DBL_MIN, 5e-324, 1.0, 1e23, -2.5};
     static const int64_t ages[] = {INT64_MIN, INT64_MAX, 0, -1, 1, 42, 7, 9};
     switch (n % 8) {
@@ -168,7 +175,8 @@ Test(mysql_store, every_value_comes_back_with_the_same_hash_by_fetch_and_by_walk
     snprintf(prefix, sizeof(prefix), "it's\\%d", (int)getpid());
     for (unsigned i = 0; i < N; i++) {
         const char *key = mysql_key(&f, prefix, SHARD, i);
-        records[i] = i % 16 == 15 ? mysql_delete(&f, key, 5) : mysql_put(&f, key, strlen(key), 5, "");
+        records[i] =
+            i % 16 == 15 ? mysql_delete(&f, key, 5) : mysql_put(&f, key, strlen(key), 5, "");
         if (!records[i]->deleted)
             fill(mysql_values(records[i]), i);
         mysql_seal(&f, records[i]);
@@ -197,7 +205,8 @@ Test(mysql_store, a_walk_crosses_pages_and_the_counts_agree)
     for (unsigned i = 0; i < N; i++) { /* any key will do: the shard is told */
         char *key = ls_arena_alloc(&f.arena, 32);
         int len = snprintf(key, 32, "%x-%d", i * 2654435761u, (int)getpid());
-        records[i] = i % 10 == 0 ? mysql_delete(&f, key, 5) : mysql_put(&f, key, (size_t)len, 5, "x");
+        records[i] =
+            i % 10 == 0 ? mysql_delete(&f, key, 5) : mysql_put(&f, key, (size_t)len, 5, "x");
         records[i]->shard = SHARD;
     }
     mysql_apply(&f, records, N, false);
@@ -269,12 +278,14 @@ Test(mysql_store, apply_makes_all_tables_once_and_then_nothing_differs)
     mysql_fixture_init_bare(&other, OTHER, 1);
     cr_assert_eq(ls_mysql_store_ops.open(&other.sink, &other.store, &err), 0, "%s", err.text);
     int64_t start_ms = ls_mono_ms();
-    cr_assert_eq(ls_mysql_store_ops.apply(other.store, keep_line, &report, &err), 0, "%s", err.text);
+    cr_assert_eq(ls_mysql_store_ops.apply(other.store, keep_line, &report, &err), 0, "%s",
+                 err.text);
     fprintf(stderr, "1024 tables in %lld ms\n", (long long)(ls_mono_ms() - start_ms));
     cr_expect_eq(report.lines, 2 * other.sink.n_servers, "%s", report.text);
     cr_expect_eq(ls_mysql_store_ops.check(other.store, &err), 0, "%s", err.text);
     report = (struct report){0};
-    cr_assert_eq(ls_mysql_store_ops.apply(other.store, keep_line, &report, &err), 0, "%s", err.text);
+    cr_assert_eq(ls_mysql_store_ops.apply(other.store, keep_line, &report, &err), 0, "%s",
+                 err.text);
     cr_expect_eq(report.lines, 0, "%s", report.text);
     report = diff_of(&other, &differences);
     cr_expect_eq(differences, 0, "%s", report.text);
@@ -329,7 +340,8 @@ Test(mysql_store, apply_adds_the_columns_of_a_newer_schema)
     cr_expect_eq(ls_mysql_store_ops.check(newer.store, &err), -1);
     cr_expect_eq(err.class, LS_ERR_FATAL);
     cr_expect_not_null(strstr(err.text, "no column city"), "%s", err.text);
-    cr_assert_eq(ls_mysql_store_ops.apply(newer.store, keep_line, &report, &err), 0, "%s", err.text);
+    cr_assert_eq(ls_mysql_store_ops.apply(newer.store, keep_line, &report, &err), 0, "%s",
+                 err.text);
     cr_expect_not_null(strstr(report.text, "added 4 columns"), "%s", report.text);
     cr_expect_eq(ls_mysql_store_ops.check(newer.store, &err), 0, "%s", err.text);
     report = diff_of(&newer, &differences);

@@ -7,16 +7,17 @@
 #include "consumers/mysql_encode.h"
 #include "consumers/mysql_text.h"
 
-static const char SCHEMA[] = "entity: pet\n"
-                             "version: 1\n"
-                             "redis_prefix: p\n"
-                             "expected_records: 1000\n"
-                             "average_bytes: 100\n"
-                             "fields:\n"
-                             "  - {number: 1, name: id, type: string, key: true}\n"
-                             "  - {number: 2, name: name, type: string, length: 20}\n"
-                             "  - {number: 3, name: age, type: int}\n"
-                             "  - {number: 4, name: tags, type: strings, length: 9, max_items: 3}\n";
+static const char SCHEMA[] =
+    "entity: pet\n"
+    "version: 1\n"
+    "redis_prefix: p\n"
+    "expected_records: 1000\n"
+    "average_bytes: 100\n"
+    "fields:\n"
+    "  - {number: 1, name: id, type: string, key: true}\n"
+    "  - {number: 2, name: name, type: string, length: 20}\n"
+    "  - {number: 3, name: age, type: int}\n"
+    "  - {number: 4, name: tags, type: strings, length: 9, max_items: 3}\n";
 
 struct fixture {
     struct ls_schema *schema;
@@ -40,8 +41,13 @@ static void fixture_init(struct fixture *f)
     ls_mysql_encoder_init(&f->encoder, f->schema);
     f->values[0] = (struct ls_value){.present = true, .text = span("Rex")};
     f->values[1] = (struct ls_value){.present = true, .number = -3};
-    f->record = (struct ls_record){.key = "k1", .key_len = 2, .shard = 7, .values = f->values,
-                                   .version = 281474976710657u, .hash = UINT64_MAX, .at_ms = 9};
+    f->record = (struct ls_record){.key = "k1",
+                                   .key_len = 2,
+                                   .shard = 7,
+                                   .values = f->values,
+                                   .version = 281474976710657u,
+                                   .hash = UINT64_MAX,
+                                   .at_ms = 9};
 }
 
 static void fixture_free(struct fixture *f)
@@ -87,9 +93,9 @@ Test(mysql_text, a_special_byte_is_found_at_every_place)
 
 Test(mysql_text, doubles_keep_their_bits_and_minus_zero_is_zero)
 {
-    static const double numbers[] = {0.1, 1.0, -2.5, DBL_MAX, DBL_MIN, 5e-324, 1e22,
-                                     1e15, 123456789012.5, 19.99, -0.07, 1.0001, 0.00001, 1e-4,
-                                     99999999999.9999, 1.0 / 3, 4.35, 0.29};
+    static const double numbers[] = {
+        0.1,   1.0,   -2.5,   DBL_MAX, DBL_MIN, 5e-324,           1e22,    1e15, 123456789012.5,
+        19.99, -0.07, 1.0001, 0.00001, 1e-4,    99999999999.9999, 1.0 / 3, 4.35, 0.29};
     struct ls_buf buf = {0};
     for (size_t i = 0; i < LS_COUNT(numbers); i++) {
         ls_buf_clear(&buf);
@@ -126,8 +132,9 @@ static size_t unquote(const char *literal, size_t len, char *out)
 
 Test(mysql_text, lists_survive_sql_and_json)
 {
-    static const char *const texts[] = {"", "plain", "a\"b", "back\\slash", "it's", "tab\there",
-                                        "\x01\x1f", "emoji 🐕", "\\u0041", "trailing\\"};
+    static const char *const texts[] = {"",        "plain",     "a\"b",     "back\\slash",
+                                        "it's",    "tab\there", "\x01\x1f", "emoji 🐕",
+                                        "\\u0041", "trailing\\"};
     struct ls_span items[LS_COUNT(texts) + 1], *back;
     for (size_t i = 0; i < LS_COUNT(texts); i++)
         items[i] = span(texts[i]);
@@ -166,10 +173,26 @@ Test(mysql_text, json_of_others_is_read_too)
 
 Test(mysql_text, what_is_no_list_of_strings_is_refused_with_a_reason)
 {
-    static const char *const bad[] = {
-        "", "null", "{}", "\"a\"", "[", "[1]", "[\"a\"", "[\"a\",]", "[\"a\" \"b\"]", "[\"a\"]x",
-        "[\"a]", "[\"\\x\"]", "[\"\\u12\"]", "[\"\\ud800\"]", "[\"\\", "[\"a\\\"", "[\"\n\"]", "[,]",
-        "[\"a\",\"b\",c\"]", "[[\"a\"]]"};
+    static const char *const bad[] = {"",
+                                      "null",
+                                      "{}",
+                                      "\"a\"",
+                                      "[",
+                                      "[1]",
+                                      "[\"a\"",
+                                      "[\"a\",]",
+                                      "[\"a\" \"b\"]",
+                                      "[\"a\"]x",
+                                      "[\"a]",
+                                      "[\"\\x\"]",
+                                      "[\"\\u12\"]",
+                                      "[\"\\ud800\"]",
+                                      "[\"\\",
+                                      "[\"a\\\"",
+                                      "[\"\n\"]",
+                                      "[,]",
+                                      "[\"a\",\"b\",c\"]",
+                                      "[[\"a\"]]"};
     struct ls_arena arena = {0};
     for (size_t i = 0; i < LS_COUNT(bad); i++) {
         struct ls_span *items;
@@ -262,7 +285,9 @@ Test(mysql_encode, marks_move_forward_and_within_one_log_only)
     struct fixture f;
     fixture_init(&f);
     struct ls_mark marks[2] = {
-        {.partition = 3, .version = 17, .at_ms = 5,
+        {.partition = 3,
+         .version = 17,
+         .at_ms = 5,
          .genesis = "0e37df36-f698-11e6-8dd4-cb9ced3df976"},
         {.partition = 4, .genesis = "0e37df36-f698-11e6-8dd4-cb9ced3df976"},
     };

@@ -57,6 +57,7 @@ Test(mysql_errors, a_missing_table_names_the_command_that_mends_it)
                  -1);
     cr_expect_eq(err.class, LS_ERR_FATAL);
     cr_expect_eq(err.code, 1146);
-    cr_expect_str_eq(err.text, "mysql db:3306: Table 'x.member_0001' doesn't exist (1146): make what "
-                               "is missing with `lockstep schema apply`");
+    cr_expect_str_eq(err.text,
+                     "mysql db:3306: Table 'x.member_0001' doesn't exist (1146): make what "
+                     "is missing with `lockstep schema apply`");
 }
