@@ -162,6 +162,14 @@ static int open_input(const struct arguments *arguments, uint64_t *ret_size)
     return fd;
 }
 
+/* Rejects over the input would destroy it. */
+static bool same_file(int fd, const char *path)
+{
+    struct stat input, rejects;
+    return fstat(fd, &input) == 0 && stat(path, &rejects) == 0 && S_ISREG(input.st_mode) &&
+           input.st_dev == rejects.st_dev && input.st_ino == rejects.st_ino;
+}
+
 static bool is_csv(const struct arguments *arguments)
 {
     if (arguments->format != NULL)
@@ -279,6 +287,10 @@ static int run(const struct arguments *arguments)
     job.fd = open_input(arguments, &job.size);
     if (job.fd < 0)
         return LS_EXIT_FAILED;
+    if (same_file(job.fd, job.rejects.path)) {
+        ls_cli_error("%s is the input: name another file with --rejects", job.rejects.path);
+        return LS_EXIT_USAGE;
+    }
     ls_publish_job_init(&job);
     if (open_publisher(arguments, &job) < 0) {
         if (!standard)

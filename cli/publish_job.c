@@ -239,7 +239,8 @@ static bool wait_ready(struct ls_publish_job *job)
     bool said = false;
     int64_t start_ms = ls_mono_ms();
     while (!ls_cli_stop) {
-        enum lockstep_code code = lockstep_publisher_ready(job->publisher, SLICE_MS, &error);
+        enum lockstep_code code =
+            ls_publisher_entity_ready(job->publisher, job->entity, SLICE_MS, &error);
         if (code == LOCKSTEP_OK)
             return true;
         int64_t waited_ms = ls_mono_ms() - start_ms;

@@ -188,6 +188,17 @@ static enum lockstep_code await_topic(lockstep_publisher *publisher,
     return code;
 }
 
+enum lockstep_code ls_publisher_entity_ready(lockstep_publisher *publisher,
+                                             struct ls_publisher_entity *entity, int timeout_ms,
+                                             struct lockstep_error *error)
+{
+    enum lockstep_code code =
+        await_topic(publisher, entity, call_deadline_ms(publisher, timeout_ms), error);
+    if (code == LOCKSTEP_OK && atomic_load(&publisher->failed))
+        return failed_error(publisher, error);
+    return code;
+}
+
 enum lockstep_code lockstep_publisher_ready(lockstep_publisher *publisher, int timeout_ms,
                                             struct lockstep_error *error)
 {

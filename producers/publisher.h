@@ -84,6 +84,11 @@ enum lockstep_code ls_publisher_entity(lockstep_publisher *publisher, const char
                                        struct ls_publisher_entity **ret,
                                        struct lockstep_error *error);
 
+/* lockstep_publisher_ready for one entity: another one's topic does not matter to it. */
+enum lockstep_code ls_publisher_entity_ready(lockstep_publisher *publisher,
+                                             struct ls_publisher_entity *entity, int timeout_ms,
+                                             struct lockstep_error *error);
+
 /*
  * Checks and takes one change, as lockstep_publish does. wire is the caller's scratch memory, one
  * per thread.

@@ -39,7 +39,7 @@ static int kafka_err(struct ls_err *err, rd_kafka_resp_err_t code, const char *t
         return ls_err_set(err, LS_ERR_FATAL, code,
                           "topic %s is not there: make it with `lockstep topics create`", topic);
     default:
-        return ls_err_set(err, LS_ERR_RETRY, code, "topic %s: %s", topic, rd_kafka_err2str(code));
+        return ls_err_set(err, LS_ERR_RETRY, code, "%s", rd_kafka_err2str(code));
     }
 }
 
@@ -93,8 +93,7 @@ static int read_genesis(lockstep_publisher *publisher, rd_kafka_topic_t *handle,
     const char *topic = rd_kafka_topic_name(handle);
     if (rd_kafka_consume_start(handle, 0, RD_KAFKA_OFFSET_BEGINNING) < 0)
         return kafka_err(err, rd_kafka_last_error(), topic);
-    int result = ls_err_set(err, LS_ERR_RETRY, 0,
-                            "topic %s: its first record could not be read in time", topic);
+    int result = ls_err_set(err, LS_ERR_RETRY, 0, "its first record could not be read in time");
     for (int i = 0; i < GENESIS_CALLS_MAX && !atomic_load(&publisher->closing); i++) {
         rd_kafka_message_t *message = rd_kafka_consume(handle, 0, CALL_MS);
         if (message == NULL)

@@ -121,7 +121,8 @@ struct lockstep_property { /* one property of librdkafka */
  * Either config_file, or brokers and entities.
  */
 struct lockstep_options {
-    size_t size; /* sizeof(struct lockstep_options): lets the struct grow */
+    size_t size; /* sizeof(struct lockstep_options): another version's struct is refused, not
+                    misread */
 
     /*
      * lockstep's own configuration file: its brokers, properties and entities. The whole file is
