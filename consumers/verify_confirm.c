@@ -36,10 +36,10 @@ enum ls_difference ls_verify_compare(const struct ls_ledger_entry *entry,
         return say(LS_DIFF_EQUAL, why, "");
     if (!image->found)
         return say(LS_DIFF_MISSING, why, "");
+    if (!entry->found)
+        return say(LS_DIFF_EXTRA, why, image->undecodable ? "and it is no record" : "");
     if (image->undecodable)
         return say(LS_DIFF_UNDECODABLE, why, image->why ? image->why : "");
-    if (!entry->found)
-        return say(LS_DIFF_EXTRA, why, "");
     if (image->version > entry->version)
         return say(LS_DIFF_AHEAD, why, "");
     if (entry->deleted && !image->deleted)

@@ -199,10 +199,13 @@ static void print_advice(const struct ls_verify_report *report, struct ls_buf *b
     if (counts[LS_DIFF_DIVERGED] + counts[LS_DIFF_MISSING] + counts[LS_DIFF_RESURRECTED] +
             counts[LS_DIFF_UNDECODABLE] >
         0)
-        ls_buf_printf(buf, "  Mend it with `lockstep resync --sink %s`.\n", name);
-    if (counts[LS_DIFF_AHEAD] + counts[LS_DIFF_EXTRA] > 0)
-        ls_buf_append_str(buf, "  Ahead and extra are not of this log, and a resync leaves them: "
-                               "find out who wrote them.\n");
+        ls_buf_printf(buf,
+                      "  Mend it with `lockstep resync --sink %s`, which writes what is missing or "
+                      "older than the log.\n",
+                      name);
+    if (counts[LS_DIFF_AHEAD] + counts[LS_DIFF_EXTRA] + counts[LS_DIFF_DIVERGED] > 0)
+        ls_buf_append_str(buf, "  A resync leaves what has the log's version or a newer one, and "
+                               "what the log does not have: find out who wrote it.\n");
     if (counts[LS_DIFF_QUARANTINED] > 0)
         ls_buf_printf(buf, "  Quarantined: the reasons stand in topic %s.quarantine.%s.\n",
                       report->sink->entity->name, name);

@@ -25,7 +25,10 @@ static void add_log(struct ls_status *status, const struct ls_entity_config *ent
         .entity = entity,
         .first = ls_calloc(n, sizeof(int64_t)),
         .end = ls_calloc(n, sizeof(int64_t)),
+        .peeked = ls_calloc(n, sizeof(struct ls_status_peeked)),
     };
+    for (size_t p = 0; p < n; p++)
+        status->logs[status->n_logs - 1].peeked[p].offset = -1;
 }
 
 struct ls_status *ls_status_open(const struct ls_config *config,
@@ -78,6 +81,7 @@ void ls_status_close(struct ls_status *status)
     for (size_t i = 0; i < status->n_logs; i++) {
         free(status->logs[i].first);
         free(status->logs[i].end);
+        free(status->logs[i].peeked);
     }
     free(status->logs);
     free(status->kept);

@@ -19,11 +19,19 @@ struct ls_status_kept {
     bool quarantined_more;
 };
 
+/* LogAppendTime of the first record at or after an offset. */
+struct ls_status_peeked {
+    int64_t offset;
+    int64_t at_ms;
+};
+
 /* An entity's log as of this look. */
 struct ls_status_log {
     const struct ls_entity_config *entity;
     int64_t *first;
     int64_t *end;
+    struct ls_status_peeked
+        *peeked; /* by partition: the newest one; sinks often wait at the same */
 };
 
 struct ls_status {

@@ -11,6 +11,7 @@
 #include "pipeline/kafka.h"
 #include "pipeline/status_internal.h"
 #include "pipeline/topics.h"
+#include "schema/key.h"
 
 enum { REQUEST_MS = 10 * 1000, PEEK_MS = 3000, POLL_MS = 20, WAKE_MS = 500 };
 
@@ -107,8 +108,6 @@ static rd_kafka_t *peeker_of(struct ls_status *status, struct ls_err *err)
                                         "lockstep.reader",
                                         "enable.partition.eof",
                                         "true",
-                                        "fetch.message.max.bytes",
-                                        "16384",
                                         "queued.min.messages",
                                         "1",
                                         "fetch.wait.max.ms",
@@ -127,16 +126,29 @@ static rd_kafka_t *peeker_of(struct ls_status *status, struct ls_err *err)
  * librdkafka's thread of an idle broker may sleep for up to a second over a new assignment; any
  * request to that broker wakes it (measured: 1.0 s without, 0.03 s with).
  */
-static void wake_broker(rd_kafka_t *peeker, const char *topic, const struct ls_status_kept *kept,
-                        const struct ls_status_log *log, const bool *seen)
+static void wake_broker(rd_kafka_t *peeker, const char *topic, const struct ls_status_log *log,
+                        const bool *seen)
 {
     for (int32_t p = 0; p < log->entity->partitions; p++) {
         int64_t first, end;
-        if (seen[p] || kept->low[p] >= log->end[p])
+        if (seen[p])
             continue;
         rd_kafka_query_watermark_offsets(peeker, topic, p, &first, &end, WAKE_MS);
         return;
     }
+}
+
+/* The earlier of two times; 0 is none. */
+static int64_t older(int64_t a_ms, int64_t b_ms)
+{
+    return a_ms == 0 || (b_ms > 0 && b_ms < a_ms) ? b_ms : a_ms;
+}
+
+/* The log's own first record, which no store waits for. */
+static bool is_genesis(const rd_kafka_message_t *message)
+{
+    return message->key_len == strlen(LS_GENESIS_KEY) &&
+           memcmp(message->key, LS_GENESIS_KEY, message->key_len) == 0;
 }
 
 /*
@@ -150,37 +162,47 @@ static int oldest_of(struct ls_status *status, const struct ls_status_kept *kept
     ls_topic_state(log->entity, topic);
     rd_kafka_topic_partition_list_t *list =
         rd_kafka_topic_partition_list_new(log->entity->partitions);
-    for (int32_t p = 0; p < log->entity->partitions; p++)
-        if (kept->low[p] < log->end[p])
-            rd_kafka_topic_partition_list_add(list, topic, p)->offset = kept->low[p];
     LS_CLEANUP_FREE bool *seen = ls_calloc((size_t)log->entity->partitions, sizeof(*seen));
-    int left = list->cnt;
     int64_t oldest_ms = 0, deadline_ms = ls_mono_ms() + PEEK_MS;
-    rd_kafka_t *peeker = peeker_of(status, err);
+    for (int32_t p = 0; p < log->entity->partitions; p++) {
+        seen[p] = kept->low[p] >= log->end[p];
+        if (!seen[p] && log->peeked[p].offset == kept->low[p]) {
+            seen[p] = true;
+            oldest_ms = older(oldest_ms, log->peeked[p].at_ms);
+        }
+        if (!seen[p])
+            rd_kafka_topic_partition_list_add(list, topic, p)->offset = kept->low[p];
+    }
+    int left = list->cnt;
+    rd_kafka_t *peeker = left > 0 ? peeker_of(status, err) : NULL;
     rd_kafka_resp_err_t code =
         peeker != NULL ? rd_kafka_assign(peeker, list) : RD_KAFKA_RESP_ERR_NO_ERROR;
     rd_kafka_topic_partition_list_destroy(list);
-    if (peeker == NULL)
+    if (left > 0 && peeker == NULL)
         return -1;
     if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
         return ls_kafka_err(err, code, "reading %s", topic);
     while (left > 0 && ls_mono_ms() < deadline_ms) {
         rd_kafka_message_t *message = rd_kafka_consumer_poll(peeker, POLL_MS);
         if (message == NULL) {
-            wake_broker(peeker, topic, kept, log, seen);
+            wake_broker(peeker, topic, log, seen);
             continue;
         }
         bool end = message->err == RD_KAFKA_RESP_ERR__PARTITION_EOF;
-        if ((end || message->err == RD_KAFKA_RESP_ERR_NO_ERROR) && !seen[message->partition]) {
+        bool record = message->err == RD_KAFKA_RESP_ERR_NO_ERROR && !is_genesis(message);
+        if ((end || record) && !seen[message->partition]) {
             seen[message->partition] = true;
             left--;
             int64_t at_ms = end ? 0 : rd_kafka_message_timestamp(message, NULL);
-            if (at_ms > 0 && (oldest_ms == 0 || at_ms < oldest_ms))
-                oldest_ms = at_ms;
+            oldest_ms = older(oldest_ms, at_ms);
+            if (!end)
+                log->peeked[message->partition] =
+                    (struct ls_status_peeked){kept->low[message->partition], at_ms};
         }
         rd_kafka_message_destroy(message);
     }
-    rd_kafka_assign(peeker, NULL);
+    if (peeker != NULL)
+        rd_kafka_assign(peeker, NULL);
     *ret_ms = left > 0 ? -1 : oldest_ms;
     return 0;
 }

@@ -99,12 +99,8 @@ static void print_text(const char *sink, const char *what, const char *text, str
 static void print_notes(const struct ls_status_sink *sink, int64_t now_ms, struct ls_buf *buf)
 {
     const char *name = sink->sink->name;
-    if (sink->state == LS_SINK_LOST || sink->state == LS_SINK_STOPPED)
+    if (sink->state == LS_SINK_LOST || (sink->state == LS_SINK_STOPPED && sink->lag > 0))
         print_since(sink, now_ms, buf);
-    if (sink->state == LS_SINK_NEVER)
-        ls_buf_printf(buf,
-                      "  %s: no worker was heard of yet; `lockstep run --sink %s` starts one\n",
-                      name, name);
     if (sink->reason[0] != '\0')
         print_text(name, "", sink->reason, buf);
     if (sink->last_error[0] != '\0' && strcmp(sink->last_error, sink->reason) != 0)
@@ -120,6 +116,27 @@ static void print_notes(const struct ls_status_sink *sink, int64_t now_ms, struc
         print_partitions(&sink->instances[i], buf);
         ls_buf_append_char(buf, '\n');
     }
+}
+
+static void print_never(const struct ls_status_sink *sinks, size_t n, struct ls_buf *buf)
+{
+    size_t never = 0;
+    const char *name = NULL;
+    for (size_t i = 0; i < n; i++) {
+        if (sinks[i].state != LS_SINK_NEVER)
+            continue;
+        never++;
+        name = sinks[i].sink->name;
+    }
+    if (never == 1)
+        ls_buf_printf(buf,
+                      "  %s: no worker was heard of yet; `lockstep run --sink %s` starts one\n",
+                      name, name);
+    if (never > 1)
+        ls_buf_printf(buf,
+                      "  %zu sinks: no worker was heard of yet; `lockstep run --all` starts "
+                      "one for each\n",
+                      never);
 }
 
 void ls_status_table(const struct ls_status_sink *sinks, size_t n, int64_t now_ms,
@@ -138,6 +155,7 @@ void ls_status_table(const struct ls_status_sink *sinks, size_t n, int64_t now_m
     ls_buf_append_char(buf, '\n');
     for (size_t i = 0; i < n; i++)
         print_notes(&sinks[i], now_ms, buf);
+    print_never(sinks, n, buf);
     if (buf->len == before + 1)
         buf->len = before; /* nothing to say */
 }

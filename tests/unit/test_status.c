@@ -1,0 +1,191 @@
+#include <criterion/criterion.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "pipeline/status.h"
+#include "pipeline/status_internal.h"
+
+static struct ls_entity_config entity = {.name = (char *)"member", .partitions = 8};
+static struct ls_sink_config config = {
+    .name = (char *)"mysql", .kind = LS_SINK_MYSQL, .entity = &entity};
+
+enum { NOW_MS = 1700000100 };
+
+static struct ls_heartbeat beat(const char *instance, enum ls_state state, int64_t age_ms)
+{
+    struct ls_heartbeat made = {
+        .state = state,
+        .time_ms = NOW_MS - age_ms,
+        .rate = 100,
+        .consumed = 30,
+        .counts = {[LS_APPLIED] = 10, [LS_STALE] = 20},
+    };
+    snprintf(made.instance, sizeof(made.instance), "%s", instance);
+    return made;
+}
+
+static struct ls_status_sink fold(const struct ls_heartbeat *beats, size_t n,
+                                  struct ls_heartbeat *alive)
+{
+    struct ls_status_sink ret = {.sink = &config};
+    ls_status_fold(beats, n, NOW_MS, alive, &ret);
+    return ret;
+}
+
+Test(status, a_sink_that_nobody_ever_ran_is_never_run)
+{
+    struct ls_heartbeat alive[4];
+    struct ls_status_sink sink = fold(NULL, 0, alive);
+    cr_expect_eq(sink.state, LS_SINK_NEVER);
+    cr_expect_eq(sink.n_instances, 0);
+}
+
+Test(status, instances_that_live_are_summed_and_the_worst_state_shows)
+{
+    struct ls_heartbeat alive[4],
+        beats[] = {beat("a", LS_STATE_RUNNING, 100), beat("b", LS_STATE_RETRYING, 200),
+                   beat("old", LS_STATE_HALTED, 60000)};
+    snprintf(beats[1].reason, sizeof(beats[1].reason), "503 overloaded");
+    snprintf(beats[2].last_error, sizeof(beats[2].last_error), "of the dead");
+    struct ls_status_sink sink = fold(beats, 3, alive);
+    cr_expect_eq(sink.state, LS_SINK_RETRYING);
+    cr_expect_str_eq(sink.reason, "503 overloaded");
+    cr_expect_str_eq(sink.last_error, "");
+    cr_expect_eq(sink.n_instances, 2);
+    cr_expect_eq(sink.counts[LS_APPLIED], 20);
+    cr_expect_eq(sink.counts[LS_STALE], 40);
+    cr_expect_eq(sink.consumed, 60);
+    cr_expect_float_eq(sink.rate, 200, 1e-9);
+}
+
+Test(status, silence_is_lost_and_a_clean_end_is_stopped)
+{
+    struct ls_heartbeat alive[4], silent[] = {beat("a", LS_STATE_STOPPED, 90000),
+                                              beat("b", LS_STATE_RUNNING, LS_STATUS_ALIVE_MS)};
+    struct ls_status_sink sink = fold(silent, 2, alive);
+    cr_expect_eq(sink.state, LS_SINK_LOST);
+    cr_expect_eq(sink.heard_ms, NOW_MS - LS_STATUS_ALIVE_MS);
+    cr_expect_eq(sink.counts[LS_APPLIED], 10, "the newest one's, not the sum of all that ever ran");
+    struct ls_heartbeat stopped[] = {beat("a", LS_STATE_RUNNING, 90000),
+                                     beat("b", LS_STATE_STOPPED, 100)};
+    cr_expect_eq(fold(stopped, 2, alive).state, LS_SINK_STOPPED);
+}
+
+Test(status, says_what_needs_a_person)
+{
+    struct ls_status_sink sink = {.state = LS_SINK_RUNNING, .lag = 1000};
+    cr_expect(ls_status_fine(&sink));
+    sink.state = LS_SINK_STOPPED;
+    cr_expect_not(ls_status_fine(&sink));
+    sink.lag = 0;
+    cr_expect(ls_status_fine(&sink));
+    sink.state = LS_SINK_LOST;
+    cr_expect_not(ls_status_fine(&sink));
+    sink.state = LS_SINK_HALTED;
+    cr_expect_not(ls_status_fine(&sink));
+}
+
+Test(status, keeps_the_newest_heartbeat_of_each_instance_and_a_bounded_number)
+{
+    struct ls_status_kept kept = {0};
+    struct ls_heartbeat one = beat("a", LS_STATE_RUNNING, 500),
+                        two = beat("a", LS_STATE_STOPPED, 100);
+    one.partitions = ls_calloc(1, sizeof(*one.partitions));
+    two.partitions = ls_calloc(1, sizeof(*two.partitions));
+    ls_status_keep(&kept, &two);
+    ls_status_keep(&kept, &one); /* late: older than what is there */
+    cr_expect_eq(kept.n_beats, 1);
+    cr_expect_eq(kept.beats[0].state, LS_STATE_STOPPED);
+    for (int i = 0; i < LS_STATUS_INSTANCES_MAX + 50; i++) {
+        char name[16];
+        snprintf(name, sizeof(name), "i%d", i);
+        struct ls_heartbeat next = beat(name, LS_STATE_RUNNING, 90 - i % 50);
+        ls_status_keep(&kept, &next);
+    }
+    cr_expect_eq(kept.n_beats, (size_t)LS_STATUS_INSTANCES_MAX);
+    for (size_t i = 0; i < kept.n_beats; i++)
+        free(kept.beats[i].partitions);
+    free(kept.beats);
+}
+
+static struct ls_status_sink sample(struct ls_heartbeat *alive)
+{
+    static struct ls_heartbeat_partition low[] = {
+        {.partition = 0}, {.partition = 1}, {.partition = 2}, {.partition = 6}};
+    alive[0] = beat("host:1:0", LS_STATE_RUNNING, 10);
+    alive[0].partitions = low;
+    alive[0].n_partitions = 4;
+    alive[1] = beat("host:2:0", LS_STATE_RUNNING, 10);
+    return (struct ls_status_sink){
+        .sink = &config,
+        .state = LS_SINK_RUNNING,
+        .lag = 1234567,
+        .behind_s = 3.25,
+        .rate = 15900,
+        .counts = {[LS_APPLIED] = 20000, [LS_RETRY] = 7},
+        .quarantined = 3,
+        .instances = alive,
+        .n_instances = 2,
+        .last_error = "line one\nline \033[31mtwo",
+    };
+}
+
+Test(status_view, prints_a_row_and_what_a_person_has_to_know)
+{
+    struct ls_heartbeat alive[2];
+    struct ls_status_sink sink = sample(alive);
+    struct ls_buf buf = {0};
+    ls_status_table(&sink, 1, NOW_MS, &buf);
+    const char *text = ls_buf_cstr(&buf);
+    cr_expect(strstr(text, "mysql  RUNNING      1,234,567      3.2 s   15.9 k/s       20,000"),
+              "%s", text);
+    cr_expect(strstr(text, "  mysql: last error: line one line  [31mtwo\n"), "%s", text);
+    cr_expect(strstr(text, "  mysql: host:1:0 RUNNING, partitions 0-2,6\n"), "%s", text);
+    cr_expect(strstr(text, "  mysql: host:2:0 RUNNING, partitions none\n"), "%s", text);
+    ls_buf_free(&buf);
+}
+
+Test(status_view, says_since_when_a_sink_is_lost)
+{
+    struct ls_status_sink sink = {
+        .sink = &config, .state = LS_SINK_LOST, .heard_ms = 1700000000000, .behind_s = -1};
+    struct ls_buf buf = {0};
+    ls_status_table(&sink, 1, 1700000090000, &buf);
+    cr_expect(
+        strstr(ls_buf_cstr(&buf), "mysql: LOST since 2023-11-14 22:13:20 UTC (1 min 30 s ago)"),
+        "%s", ls_buf_cstr(&buf));
+    ls_buf_free(&buf);
+}
+
+Test(status_view, prints_the_table_alone_when_there_is_nothing_to_say)
+{
+    struct ls_status_sink sink = {.sink = &config, .state = LS_SINK_RUNNING};
+    struct ls_buf buf = {0};
+    ls_status_table(&sink, 1, NOW_MS, &buf);
+    size_t lines = 0;
+    for (size_t i = 0; i < buf.len; i++)
+        lines += buf.data[i] == '\n';
+    cr_expect_eq(lines, 2);
+    ls_buf_free(&buf);
+}
+
+Test(status_view, gives_programs_one_object_on_one_line)
+{
+    struct ls_heartbeat alive[2];
+    struct ls_status_sink sink = sample(alive);
+    struct ls_buf buf = {0};
+    ls_status_json(&sink, 1, NOW_MS, &buf);
+    cr_expect_eq(memchr(buf.data, '\n', buf.len), buf.data + buf.len - 1);
+    json_t *root = json_loadb(buf.data, buf.len, 0, NULL);
+    cr_assert_not_null(root);
+    json_t *item = json_array_get(json_object_get(root, "sinks"), 0);
+    cr_expect(json_is_true(json_object_get(root, "fine")));
+    cr_expect_eq(json_integer_value(json_object_get(item, "lag")), 1234567);
+    cr_expect_eq(json_integer_value(json_object_get(item, "quarantined")), 3);
+    cr_expect_eq(json_array_size(json_object_get(item, "instances")), 2);
+    cr_expect_float_eq(json_number_value(json_object_get(item, "behind_s")), 3.25, 1e-9);
+    json_decref(root);
+    ls_buf_free(&buf);
+}
