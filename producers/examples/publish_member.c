@@ -12,6 +12,7 @@
 
 static void on_delivery(void *opaque, const struct lockstep_delivery *delivery)
 {
+    (void)opaque;
     if (delivery->outcome == LOCKSTEP_PUBLISHED)
         printf("%.*s is version %" PRIu64 " (partition %d, offset %" PRId64 ")\n",
                (int)delivery->key_len, delivery->key, delivery->version, delivery->partition,
