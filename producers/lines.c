@@ -103,8 +103,10 @@ static ssize_t csv_end(struct ls_lines *lines, const char *data, size_t len)
             lines->quoting = QUOTED; /* opens the field, or is the second of a pair */
         else if (lines->quoting != QUOTE)
             lines->quoting = PLAIN;
-        else if (c != '\r')
+        else if (c != '\r') {
+            lines->scanned = at; /* found again here, should the line not be complete yet */
             return BROKEN;
+        }
         at++;
     }
     lines->scanned = len;
@@ -185,6 +187,8 @@ static bool find(struct ls_lines *lines, struct ls_line *ret)
     }
     ssize_t end = csv_end(lines, data, have);
     if (end == NEED_MORE)
+        return false;
+    if (end == BROKEN && !lines->eof && memchr(data, '\n', have) == NULL)
         return false;
     uint64_t breaks = lines->breaks;
     lines->breaks = 0;

@@ -98,14 +98,16 @@ Test(lines, of_csv_go_on_inside_quotes_and_keep_count)
 
 Test(lines, of_csv_with_broken_quotes_cost_one_line_only)
 {
-    static const char input[] = "1,\"ab\"c\n2,ok\n3,\"open\n4,lost?\n";
-    struct reading reading;
-    begin(&reading, input, strlen(input), 3, true);
-    expect(&reading, LS_LINE_BAD_QUOTES, 1, "1,\"ab\"c");
-    expect(&reading, LS_LINE_TEXT, 2, "2,ok");
-    expect(&reading, LS_LINE_BAD_QUOTES, 3, "3,\"open");
-    expect(&reading, LS_LINE_TEXT, 4, "4,lost?");
-    end(&reading);
+    static const char input[] = "1,\"ab\"c,more\n2,ok\n3,\"open\n4,lost?\n";
+    for (size_t piece = 1; piece < 12; piece++) {
+        struct reading reading;
+        begin(&reading, input, strlen(input), piece, true);
+        expect(&reading, LS_LINE_BAD_QUOTES, 1, "1,\"ab\"c,more");
+        expect(&reading, LS_LINE_TEXT, 2, "2,ok");
+        expect(&reading, LS_LINE_BAD_QUOTES, 3, "3,\"open");
+        expect(&reading, LS_LINE_TEXT, 4, "4,lost?");
+        end(&reading);
+    }
 }
 
 static void long_line_between_two(size_t long_bytes, bool csv, enum ls_line_kind kind)
