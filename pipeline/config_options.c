@@ -211,7 +211,7 @@ static const struct ls_option sink_options[] = {
      MEMBER(struct ls_sink_config, batch_records),
      .min = 1,
      .max = 1000000,
-     .defaults = {32768, 16384, 16384},
+     .defaults = {8192, 4096, 4096},
      .meaning = "Records of one batch at most: more make longer statements, and more to send "
                 "again after a failure."},
     {.name = "batch_bytes",

@@ -126,7 +126,7 @@ struct ls_source *ls_source_group(const struct ls_config *config,
         "session.timeout.ms", "10000",
         "heartbeat.interval.ms", "2000",
         "fetch.wait.max.ms", "100",
-        "queued.max.messages.kbytes", "16384",
+        "queued.max.messages.kbytes", "4096",
         NULL,
     };
     struct ls_source *source = new_source(config, sink->entity, sink->name, extra, err);
@@ -159,7 +159,7 @@ struct ls_source *ls_source_range(const struct ls_config *config,
         "enable.partition.eof", "true",
         "isolation.level", "read_committed",
         "fetch.wait.max.ms", "100",
-        "queued.max.messages.kbytes", "16384",
+        "queued.max.messages.kbytes", "4096",
         NULL,
     };
     return new_source(config, entity, "range", extra, err);

@@ -21,9 +21,9 @@ Test(config, has_defaults_by_kind)
     const struct ls_sink_config *mysql = ls_config_sink(config, "mysql", NULL);
     const struct ls_sink_config *redis = ls_config_sink(config, "redis", NULL);
     const struct ls_sink_config *es = ls_config_sink(config, "es", NULL);
-    cr_expect_eq(mysql->batch_records, 32768);
-    cr_expect_eq(redis->batch_records, 16384);
-    cr_expect_eq(es->batch_records, 16384);
+    cr_expect_eq(mysql->batch_records, 8192);
+    cr_expect_eq(redis->batch_records, 4096);
+    cr_expect_eq(es->batch_records, 4096);
     cr_expect_eq(mysql->batches_in_flight, 2);
     cr_expect_eq(redis->batches_in_flight, 4);
     cr_expect_eq(es->batches_in_flight, 4);
