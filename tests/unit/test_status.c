@@ -70,7 +70,9 @@ Test(status, silence_is_lost_and_a_clean_end_is_stopped)
     cr_expect_eq(sink.counts[LS_APPLIED], 10, "the newest one's, not the sum of all that ever ran");
     struct ls_heartbeat stopped[] = {beat("a", LS_STATE_RUNNING, 90000),
                                      beat("b", LS_STATE_STOPPED, 100)};
-    cr_expect_eq(fold(stopped, 2, alive).state, LS_SINK_STOPPED);
+    sink = fold(stopped, 2, alive);
+    cr_expect_eq(sink.state, LS_SINK_STOPPED);
+    cr_expect_eq(sink.n_instances, 0, "who left cleanly is not alive, however short ago");
 }
 
 Test(status, says_what_needs_a_person)
