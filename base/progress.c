@@ -7,6 +7,20 @@
 
 enum { REDRAW_US = 250 * 1000, LINE_US = 10 * 1000 * 1000, BAR_WIDTH = 24 };
 
+const char *ls_human_count(uint64_t count, char *buf, unsigned size)
+{
+    char digits[24];
+    unsigned len = (unsigned)snprintf(digits, sizeof(digits), "%llu", (unsigned long long)count);
+    unsigned out = 0;
+    for (unsigned i = 0; i < len && out + 2 < size; i++) {
+        if (i > 0 && (len - i) % 3 == 0)
+            buf[out++] = ',';
+        buf[out++] = digits[i];
+    }
+    buf[out] = '\0';
+    return buf;
+}
+
 const char *ls_human_rate(double per_s, char *buf, unsigned size)
 {
     if (per_s >= 1e6)

@@ -24,6 +24,8 @@ void ls_progress_update(struct ls_progress *progress, uint64_t done);
 /* Erases the bar, so that results follow on a clean line. */
 void ls_progress_end(struct ls_progress *progress);
 
+/* 1234567 as "1,234,567"; buf (27 bytes hold any number) holds the text, which is returned. */
+const char *ls_human_count(uint64_t count, char *buf, unsigned size);
 /* "12.3 k/s", "1 min 20 s" for people; buf holds the text, which is returned. */
 const char *ls_human_rate(double per_s, char *buf, unsigned size);
 const char *ls_human_duration(double seconds, char *buf, unsigned size);

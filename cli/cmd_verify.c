@@ -150,8 +150,14 @@ static int ask_quarantine(void *opaque, const int32_t *partitions, const int64_t
             return -1;
         side->quarantine_end = end;
     }
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
         ret[i] = ls_quarantined_has(&side->quarantined, partitions[i], offsets[i]);
+        if (!ret[i] && side->quarantined.more)
+            return ls_err_set(err, LS_ERR_FATAL, 0,
+                              "its quarantine has more than %d entries, so what is missing cannot "
+                              "be told from what is quarantined; look into it first",
+                              LS_QUARANTINED_MAX);
+    }
     return 0;
 }
 

@@ -121,7 +121,7 @@ struct ls_verify_format {
 };
 void ls_verify_table(const struct ls_verify_report *const *reports, size_t n,
                      const struct ls_verify_format *format, struct ls_buf *buf);
-/* One object; ledgers' facts are given as counts of the entity. */
+/* One object. */
 void ls_verify_json(const struct ls_verify_report *const *reports, size_t n,
                     const struct ls_verify_format *format, struct ls_buf *buf);
 

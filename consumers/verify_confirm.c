@@ -22,7 +22,7 @@
 
 enum { ROUND_PAUSE_MS = 200 };
 
-/* A small difference in time is not worth a line of text here: each reason stands by itself. */
+/* A verdict with its reason. */
 static enum ls_difference say(enum ls_difference difference, char why[160], const char *text)
 {
     snprintf(why, 160, "%s", text);

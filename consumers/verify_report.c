@@ -4,24 +4,11 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/progress.h"
 #include "consumers/verify.h"
 #include "schema/key.h"
 
-enum { NUMBER_MAX = 32, COLUMNS_MAX = LS_DIFFS + 4, LINE_EXAMPLES = 5 };
-
-/* 1234567 -> "1,234,567" */
-static const char *grouped(uint64_t number, char buf[NUMBER_MAX])
-{
-    char digits[24];
-    int len = snprintf(digits, sizeof(digits), "%" PRIu64, number), out = 0;
-    for (int i = 0; i < len; i++) {
-        if (i > 0 && (len - i) % 3 == 0)
-            buf[out++] = ',';
-        buf[out++] = digits[i];
-    }
-    buf[out] = '\0';
-    return buf;
-}
+enum { NUMBER_MAX = 32, COLUMNS_MAX = LS_DIFFS + 4 };
 
 static bool shown(const struct ls_verify_report *const *reports, size_t n, int difference)
 {
@@ -66,15 +53,15 @@ static void print_row(const struct table *table, const struct ls_verify_report *
         const char *text = number;
         int difference = table->differences[c];
         if (difference == COLUMN_LIVE)
-            grouped(report->live, number);
+            ls_human_count(report->live, number, sizeof(number));
         else if (difference == COLUMN_DELETED)
-            grouped(report->deleted, number);
+            ls_human_count(report->deleted, number, sizeof(number));
         else if (difference == COLUMN_SECONDS)
             snprintf(number, sizeof(number), "%.1f", report->seconds);
         else if (report->counts[difference] == 0 && difference != LS_DIFF_EQUAL)
             text = "-";
         else
-            grouped(report->counts[difference], number);
+            ls_human_count(report->counts[difference], number, sizeof(number));
         ls_buf_printf(buf, "  %11s", text);
     }
     ls_buf_append_char(buf, '\n');
@@ -165,7 +152,8 @@ static void print_counts(const struct ls_verify_report *report, struct ls_buf *b
     for (int d = LS_DIFF_EQUAL + 1; d < LS_DIFFS; d++) {
         if (report->counts[d] == 0)
             continue;
-        ls_buf_printf(buf, "%s%s %s", comma, grouped(report->counts[d], number),
+        ls_buf_printf(buf, "%s%s %s", comma,
+                      ls_human_count(report->counts[d], number, sizeof(number)),
                       ls_difference_name((enum ls_difference)d));
         comma = ", ";
     }
@@ -226,8 +214,14 @@ static void print_verdict(const struct ls_verify_report *const *reports, size_t 
         ls_buf_printf(buf, "%s equals the log", reports[0]->sink->name);
     else
         ls_buf_printf(buf, "All %zu sinks equal the log", n);
+    for (size_t i = 1; i < n; i++)
+        if (reports[i]->sink->entity != reports[0]->sink->entity) {
+            ls_buf_append_str(buf, ", compared in full by version and content.\n");
+            return;
+        }
     ls_buf_printf(buf, ": %s members, %s deleted, compared in full by version and content.\n",
-                  grouped(reports[0]->live, live), grouped(reports[0]->deleted, deleted));
+                  ls_human_count(reports[0]->live, live, sizeof(live)),
+                  ls_human_count(reports[0]->deleted, deleted, sizeof(deleted)));
 }
 
 void ls_verify_table(const struct ls_verify_report *const *reports, size_t n,

@@ -10,20 +10,6 @@
 
 enum { TEXT_MAX = 32 };
 
-/* 1234567 -> "1,234,567" */
-static const char *grouped(uint64_t number, char buf[TEXT_MAX])
-{
-    char digits[24];
-    int len = snprintf(digits, sizeof(digits), "%" PRIu64, number), out = 0;
-    for (int i = 0; i < len; i++) {
-        if (i > 0 && (len - i) % 3 == 0)
-            buf[out++] = ',';
-        buf[out++] = digits[i];
-    }
-    buf[out] = '\0';
-    return buf;
-}
-
 static const char *behind_text(double seconds, char buf[TEXT_MAX])
 {
     if (seconds < 0)
@@ -60,16 +46,16 @@ static void print_row(const struct ls_status_sink *sink, int width, struct ls_bu
 {
     char lag[TEXT_MAX], behind[TEXT_MAX], rate[TEXT_MAX], quarantined[TEXT_MAX];
     const uint64_t *counts = sink->counts;
-    grouped(sink->quarantined, quarantined);
-    ls_buf_printf(buf, "%-*s  %-9s  %11s  %9s", width, sink->sink->name,
-                  ls_sink_state_name(sink->state), grouped((uint64_t)sink->lag, lag),
-                  behind_text(sink->behind_s, behind));
+    ls_human_count(sink->quarantined, quarantined, sizeof(quarantined));
+    ls_buf_printf(
+        buf, "%-*s  %-9s  %11s  %9s", width, sink->sink->name, ls_sink_state_name(sink->state),
+        ls_human_count((uint64_t)sink->lag, lag, sizeof(lag)), behind_text(sink->behind_s, behind));
     ls_buf_printf(buf, "  %9s",
                   sink->n_instances ? ls_human_rate(sink->rate, rate, TEXT_MAX) : "-");
     static const enum ls_verdict columns[] = {LS_APPLIED, LS_STALE, LS_SUPERSEDED, LS_RETRY};
     for (size_t i = 0; i < sizeof(columns) / sizeof(columns[0]); i++) {
         char number[TEXT_MAX];
-        ls_buf_printf(buf, "  %11s", grouped(counts[columns[i]], number));
+        ls_buf_printf(buf, "  %11s", ls_human_count(counts[columns[i]], number, sizeof(number)));
     }
     ls_buf_printf(buf, "  %10s%s\n", quarantined, sink->quarantined_more ? "+" : "");
 }
