@@ -23,7 +23,8 @@
 enum {
     FETCH_MESSAGES = 1024,
     KEY_BYTES_MAX = 16 << 20, /* of the keys of one transaction */
-    POLL_MS = 200,
+    POLL_MS = 20,
+    WAKE_MS = 500,
     STALL_MS = 30 * 1000, /* without a message or an end: the brokers do not answer */
     TIMES_TIMEOUT_MS = 10 * 1000,
 };
@@ -296,6 +297,25 @@ static bool at_end(const struct update *update)
     return true;
 }
 
+/*
+ * librdkafka's thread of a broker that stopped fetching, because its queue was full, may sleep for
+ * a second before it looks at the queue again; any request to that broker wakes it.
+ */
+static void wake_broker(const struct update *update)
+{
+    const struct ls_ledger_reader *reader = update->reader;
+    char topic[LS_TOPIC_NAME_MAX];
+    ls_topic_state(update->ledger->entity, topic);
+    for (int32_t p = 0; p < update->ledger->entity->partitions; p++) {
+        int64_t first, end;
+        if (reader->positions[p].next >= reader->ends[p])
+            continue;
+        rd_kafka_query_watermark_offsets(ls_source_client(reader->source), topic, p, &first, &end,
+                                         WAKE_MS);
+        return;
+    }
+}
+
 /* Takes what is there, waiting a moment when nothing is; returns how many events came, or -1. */
 static ssize_t take_some(struct update *update, struct ls_err *err)
 {
@@ -314,7 +334,8 @@ static ssize_t take_some(struct update *update, struct ls_err *err)
     }
     if (n == 0) {
         struct pollfd waiting = {.fd = ls_source_fd(reader->source), .events = POLLIN};
-        poll(&waiting, 1, POLL_MS);
+        if (poll(&waiting, 1, POLL_MS) == 0)
+            wake_broker(update);
     }
     return rc < 0 ? -1 : n;
 }
