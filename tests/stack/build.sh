@@ -37,8 +37,17 @@ build_in() {
     (
         flock 9 # two commands at once must not build in one directory
         if [[ ! -e $dir/build.ninja ]]; then
-            meson setup "$dir" "$ROOT" "${options[@]}" 9>&-
+            say "configuring ${dir##*/}"
+            if ! meson setup "$dir" "$ROOT" "${options[@]}" >"$dir/setup.log" 2>&1 9>&-; then
+                cat "$dir/setup.log" >&2
+                die "meson could not configure ${dir##*/}"
+            fi
         fi
-        ninja -C "$dir" "$@" 9>&-
+        say "building ${dir##*/}"
+        if [[ -t 1 ]]; then
+            ninja -C "$dir" "$@" 9>&-
+        else
+            ninja --quiet -C "$dir" "$@" 9>&-
+        fi
     ) 9>"$dir/.dev-lock"
 }

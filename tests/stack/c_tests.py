@@ -43,7 +43,7 @@ def is_criterion(test: dict) -> bool:
     return b"libcriterion" in Path(test["cmd"][0]).read_bytes()
 
 
-def run(test: dict, environment: dict, filters: list) -> tuple:
+def run(build: Path, test: dict, environment: dict, filters: list) -> tuple:
     """(passed, failed) of one program."""
     patterns = []
     if is_criterion(test):
@@ -54,7 +54,7 @@ def run(test: dict, environment: dict, filters: list) -> tuple:
         done = subprocess.run(
             test["cmd"] + patterns,
             env=environment,
-            cwd=test.get("workdir") or None,
+            cwd=test.get("workdir") or build,  # as meson test has it
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             timeout=PROGRAM_TIMEOUT_S,
@@ -110,7 +110,7 @@ def main() -> int:
             "UBSAN_OPTIONS": f"log_path={reports}/ubsan:print_stacktrace=1:halt_on_error=1",
         }
         for test in tests:
-            good, bad = run(test, environment, options.filter)
+            good, bad = run(options.build, test, environment, options.filter)
             passed, failed = passed + good, failed + bad
         failed += show_reports(reports)
     if not tests and not options.live:
