@@ -43,7 +43,7 @@ build_in() {
                 die "meson could not configure ${dir##*/}"
             fi
         fi
-        say "building ${dir##*/}"
+        [[ $# -gt 0 ]] || say "building ${dir##*/}"
         if [[ -t 1 ]]; then
             ninja -C "$dir" "$@" 9>&-
         else
