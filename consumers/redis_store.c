@@ -93,13 +93,7 @@ static int redis_store_check(struct ls_store *opaque, struct ls_err *err)
 static int redis_store_apply(struct ls_store *opaque, ls_line_fn *line, void *line_opaque,
                              struct ls_err *err)
 {
-    struct ls_redis_store *store = redis_of(opaque);
-    if (redis_store_check(opaque, err) != 0)
-        return -1;
-    LS_CLEANUP_FREE char *text = ls_asprintf("%s: nothing to create: entries are keys %s",
-                                             store->cluster->options.name, store->pattern);
-    line(line_opaque, text);
-    return 0;
+    return redis_store_check(opaque, err); /* entries are keys: there is nothing to make */
 }
 
 struct report {
