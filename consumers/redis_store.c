@@ -183,7 +183,8 @@ struct marks {
     struct ls_redis_store *store;
     const struct ls_mark *wanted;
     struct ls_mark *oldest; /* read: genesis "" until the first tag's answer */
-    bool *missing;          /* read: a tag has none */
+    bool *missing;          /* read: a tag's key is not there */
+    bool *garbage;          /* read: a tag's key is no mark of ours (another type or length) */
 };
 
 static uint16_t mark_slot(void *opaque, size_t index)
@@ -220,9 +221,12 @@ static int take_mark(void *opaque, size_t index, const redisReply *reply, struct
     size_t i = index / LS_REDIS_MARK_TAGS;
     struct ls_mark *oldest = &marks->oldest[i];
     struct ls_mark mark = {.partition = oldest->partition};
-    /* What is no mark of ours (another type or length) is none: then the data decides. */
-    if (reply->type != REDIS_REPLY_STRING || !ls_redis_get_mark(reply->str, reply->len, &mark)) {
+    if (reply->type == REDIS_REPLY_NIL) {
         marks->missing[i] = true;
+        return 0;
+    }
+    if (reply->type != REDIS_REPLY_STRING || !ls_redis_get_mark(reply->str, reply->len, &mark)) {
+        marks->garbage[i] = true;
         return 0;
     }
     if (oldest->genesis[0] == '\0') {
@@ -240,13 +244,35 @@ static int take_mark(void *opaque, size_t index, const redisReply *reply, struct
     return 0;
 }
 
+/*
+ * What the tags' answers say together. A master that was emptied takes its tags along and leaves
+ * the others': the partition's mark is then at zero, in the log that those name, so that the sink
+ * fills it from the start. Garbage makes the whole no mark: a worker's guarded write may never
+ * replace it, the first marks of an empty store do.
+ */
+static struct ls_mark fold_tags(const struct marks *marks, size_t i)
+{
+    struct ls_mark mark = marks->oldest[i];
+    if (marks->garbage[i])
+        return (struct ls_mark){.partition = mark.partition};
+    if (marks->missing[i]) {
+        mark.version = 0;
+        mark.at_ms = 0;
+    }
+    return mark;
+}
+
 static int redis_store_read_marks(struct ls_store *opaque, struct ls_mark *marks, size_t n,
                                   struct ls_err *err)
 {
     LS_CLEANUP_FREE struct ls_mark *oldest = ls_calloc(n, sizeof(*oldest));
     LS_CLEANUP_FREE bool *missing = ls_calloc(n, sizeof(*missing));
-    struct marks run = {
-        .store = redis_of(opaque), .wanted = marks, .oldest = oldest, .missing = missing};
+    LS_CLEANUP_FREE bool *garbage = ls_calloc(n, sizeof(*garbage));
+    struct marks run = {.store = redis_of(opaque),
+                        .wanted = marks,
+                        .oldest = oldest,
+                        .missing = missing,
+                        .garbage = garbage};
     for (size_t i = 0; i < n; i++)
         oldest[i].partition = marks[i].partition;
     struct ls_redis_each each = {.n = n * LS_REDIS_MARK_TAGS,
@@ -256,10 +282,8 @@ static int redis_store_read_marks(struct ls_store *opaque, struct ls_mark *marks
                                  .answer = take_mark};
     if (ls_redis_each(run.store->cluster, &each, err) != 0)
         return -1;
-    for (size_t i = 0; i < n; i++) {
-        int32_t partition = marks[i].partition;
-        marks[i] = missing[i] ? (struct ls_mark){.partition = partition} : oldest[i];
-    }
+    for (size_t i = 0; i < n; i++)
+        marks[i] = fold_tags(&run, i);
     return 0;
 }
 

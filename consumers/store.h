@@ -59,8 +59,10 @@ struct ls_store_ops {
     int (*has_data)(struct ls_store *store, bool *ret, struct ls_err *err);
     /*
      * The oldest mark of each partition: marks[0..n) with .partition filled in by the caller;
-     * genesis "" where there is none (in redis: where any of the tags has none). When the tags
-     * disagree on the genesis, FATAL.
+     * genesis "" where there is none. In redis, whose marks stand under many tags: where some tags
+     * have one and others none (a master was emptied), version 0 with the genesis of those that
+     * are there, so that the sink fills it from the start; where any is no mark, none; where two
+     * name different logs, FATAL.
      */
     int (*read_marks)(struct ls_store *store, struct ls_mark *marks, size_t n, struct ls_err *err);
     /*

@@ -96,7 +96,7 @@ Test(redis_store, the_mark_is_the_oldest_of_all_tags)
     fixture_stop(&f);
 }
 
-Test(redis_store, an_emptied_master_takes_every_mark_with_it)
+Test(redis_store, an_emptied_master_sets_every_mark_to_zero_in_the_log_that_the_others_name)
 {
     struct redis_fixture f;
     struct ls_mark marks[4];
@@ -111,9 +111,17 @@ Test(redis_store, an_emptied_master_takes_every_mark_with_it)
         cr_assert_eq(marks[3].version, 9);
         fixture_do(&f, node, "FLUSHALL");
         read_marks(store, marks);
-        for (int i = 0; i < 4; i++)
-            cr_assert_str_eq(marks[i].genesis, "", "partition %d, node %d", i, node);
+        for (int i = 0; i < 4; i++) {
+            cr_assert_str_eq(marks[i].genesis, GENESIS_A, "partition %d, node %d", i, node);
+            cr_assert_eq(marks[i].version, 0, "partition %d, node %d", i, node);
+            cr_assert_eq(marks[i].at_ms, 0, "partition %d, node %d", i, node);
+        }
     }
+    for (int node = 0; node < FIXTURE_MASTERS; node++)
+        fixture_do(&f, node, "FLUSHALL");
+    read_marks(store, marks);
+    for (int i = 0; i < 4; i++)
+        cr_assert_str_eq(marks[i].genesis, "", "partition %d: all masters are empty", i);
     ops->close(store);
     fixture_stop(&f);
 }
