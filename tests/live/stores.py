@@ -61,18 +61,22 @@ def secret(sink, server=None):
     return Path((server or sink)["password_file"]).read_text(encoding="utf-8").strip()
 
 
+def mysql_connection(server):
+    return pymysql.connect(
+        host=server["host"],
+        port=server["port"],
+        user=server["user"],
+        password=secret(server),
+        database=server["database"],
+        charset="utf8mb4",
+    )
+
+
 def from_mysql(sink, keys):
     found = {}
     for server in sink["servers"]:
         first, last = map(int, str(server["partitions"]).split("-"))
-        connection = pymysql.connect(
-            host=server["host"],
-            port=server["port"],
-            user=server["user"],
-            password=secret(sink, server),
-            database=server["database"],
-            charset="utf8mb4",
-        )
+        connection = mysql_connection(server)
         with connection, connection.cursor(pymysql.cursors.DictCursor) as cursor:
             for key in keys:
                 shard = wire.shard_of(key)
