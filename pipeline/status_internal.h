@@ -19,10 +19,11 @@ struct ls_status_kept {
     bool quarantined_more;
 };
 
-/* LogAppendTime of the first record at or after an offset. */
+/* LogAppendTime of the first record that a sink would apply at or after an offset. */
 struct ls_status_peeked {
     int64_t offset;
-    int64_t at_ms;
+    int64_t at_ms; /* 0: there is none before end */
+    int64_t end;
 };
 
 /* An entity's log as of this look. */

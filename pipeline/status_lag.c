@@ -2,7 +2,8 @@
  * How far each sink is behind: in records, from the log's ends and the sink's position, and in
  * seconds, from the LogAppendTime of the record that it has to apply next. The position is what an
  * instance that is alive says, else the group's offset: the heartbeat is right even where a store
- * went back in time and the group's offset did not.
+ * went back in time and the group's offset did not. Where only genesis and control records follow
+ * the position, nothing is left to apply, so that partition has no lag.
  */
 #include <string.h>
 
@@ -151,59 +152,102 @@ static bool is_genesis(const rd_kafka_message_t *message)
            memcmp(message->key, LS_GENESIS_KEY, message->key_len) == 0;
 }
 
-/*
- * LogAppendTime of the oldest record at or after low[p], over all partitions that lag; 0 when there
- * is none (only control records are left), -1 when the broker did not give them in time.
- */
-static int oldest_of(struct ls_status *status, const struct ls_status_kept *kept,
-                     const struct ls_status_log *log, int64_t *ret_ms, struct ls_err *err)
+/* What is known of a partition's record at low[p] from an earlier look; NULL when nothing is. */
+static const struct ls_status_peeked *known(const struct ls_status_kept *kept,
+                                            const struct ls_status_log *log, int32_t p)
 {
-    char topic[LS_TOPIC_NAME_MAX];
-    ls_topic_state(log->entity, topic);
+    const struct ls_status_peeked *peeked = &log->peeked[p];
+    bool still =
+        peeked->offset == kept->low[p] && (peeked->at_ms != 0 || peeked->end >= log->end[p]);
+    return still ? peeked : NULL;
+}
+
+/* Begins to read every partition that lags and is not known; returns how many, or -1. */
+static int start_peeking(struct ls_status *status, const struct ls_status_kept *kept,
+                         const struct ls_status_log *log, const char *topic, struct ls_err *err)
+{
     rd_kafka_topic_partition_list_t *list =
         rd_kafka_topic_partition_list_new(log->entity->partitions);
-    LS_CLEANUP_FREE bool *seen = ls_calloc((size_t)log->entity->partitions, sizeof(*seen));
-    int64_t oldest_ms = 0, deadline_ms = ls_mono_ms() + PEEK_MS;
-    for (int32_t p = 0; p < log->entity->partitions; p++) {
-        seen[p] = kept->low[p] >= log->end[p];
-        if (!seen[p] && log->peeked[p].offset == kept->low[p]) {
-            seen[p] = true;
-            oldest_ms = older(oldest_ms, log->peeked[p].at_ms);
-        }
-        if (!seen[p])
+    for (int32_t p = 0; p < log->entity->partitions; p++)
+        if (kept->low[p] < log->end[p] && known(kept, log, p) == NULL)
             rd_kafka_topic_partition_list_add(list, topic, p)->offset = kept->low[p];
-    }
-    int left = list->cnt;
-    rd_kafka_t *peeker = left > 0 ? peeker_of(status, err) : NULL;
-    rd_kafka_resp_err_t code =
-        peeker != NULL ? rd_kafka_assign(peeker, list) : RD_KAFKA_RESP_ERR_NO_ERROR;
+    int n = list->cnt;
+    rd_kafka_resp_err_t code = RD_KAFKA_RESP_ERR_NO_ERROR;
+    if (n > 0 && peeker_of(status, err) == NULL)
+        n = -1;
+    else if (n > 0)
+        code = rd_kafka_assign(status->peeker, list);
     rd_kafka_topic_partition_list_destroy(list);
-    if (left > 0 && peeker == NULL)
-        return -1;
-    if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
-        return ls_kafka_err(err, code, "reading %s", topic);
+    return code == RD_KAFKA_RESP_ERR_NO_ERROR ? n : ls_kafka_err(err, code, "reading %s", topic);
+}
+
+/*
+ * Notes the first record at or after low[p] of every partition that lags in log->peeked, as far as
+ * the broker gives them in time.
+ */
+static int peek(struct ls_status *status, const struct ls_status_kept *kept,
+                const struct ls_status_log *log, struct ls_err *err)
+{
+    char topic[LS_TOPIC_NAME_MAX];
+    int64_t deadline_ms = ls_mono_ms() + PEEK_MS;
+    ls_topic_state(log->entity, topic);
+    int left = start_peeking(status, kept, log, topic, err);
+    if (left <= 0)
+        return left;
+    LS_CLEANUP_FREE bool *seen = ls_calloc((size_t)log->entity->partitions, sizeof(*seen));
+    for (int32_t p = 0; p < log->entity->partitions; p++)
+        seen[p] = kept->low[p] >= log->end[p] || known(kept, log, p) != NULL;
     while (left > 0 && ls_mono_ms() < deadline_ms) {
-        rd_kafka_message_t *message = rd_kafka_consumer_poll(peeker, POLL_MS);
+        rd_kafka_message_t *message = rd_kafka_consumer_poll(status->peeker, POLL_MS);
         if (message == NULL) {
-            wake_broker(peeker, topic, log, seen);
+            wake_broker(status->peeker, topic, log, seen);
             continue;
         }
+        int32_t p = message->partition;
         bool end = message->err == RD_KAFKA_RESP_ERR__PARTITION_EOF;
         bool record = message->err == RD_KAFKA_RESP_ERR_NO_ERROR && !is_genesis(message);
-        if ((end || record) && !seen[message->partition]) {
-            seen[message->partition] = true;
+        if ((end || record) && !seen[p]) {
+            seen[p] = true;
             left--;
-            int64_t at_ms = end ? 0 : rd_kafka_message_timestamp(message, NULL);
-            oldest_ms = older(oldest_ms, at_ms);
-            if (!end)
-                log->peeked[message->partition] =
-                    (struct ls_status_peeked){kept->low[message->partition], at_ms};
+            log->peeked[p] = (struct ls_status_peeked){
+                .offset = kept->low[p],
+                .at_ms = end ? 0 : rd_kafka_message_timestamp(message, NULL),
+                .end = end ? message->offset : 0,
+            };
         }
         rd_kafka_message_destroy(message);
     }
-    if (peeker != NULL)
-        rd_kafka_assign(peeker, NULL);
-    *ret_ms = left > 0 ? -1 : oldest_ms;
+    rd_kafka_assign(status->peeker, NULL);
+    return 0;
+}
+
+/* Sums up what lags; partitions without anything to apply move to their end. */
+static int measure(struct ls_status *status, struct ls_status_kept *kept,
+                   const struct ls_status_log *log, struct ls_status_sink *ret, struct ls_err *err)
+{
+    int64_t oldest_ms = 0;
+    bool all_known = true;
+    ret->lag = 0;
+    ret->behind_s = 0;
+    if (peek(status, kept, log, err) < 0)
+        return -1;
+    for (int32_t p = 0; p < log->entity->partitions; p++) {
+        if (kept->low[p] >= log->end[p])
+            continue;
+        const struct ls_status_peeked *peeked = known(kept, log, p);
+        if (peeked != NULL && peeked->at_ms == 0) {
+            kept->low[p] = log->end[p];
+            continue;
+        }
+        ret->lag += log->end[p] - kept->low[p];
+        all_known &= peeked != NULL;
+        oldest_ms = older(oldest_ms, peeked != NULL ? peeked->at_ms : 0);
+    }
+    int64_t age_ms = ls_wall_us() / 1000 - oldest_ms;
+    if (!all_known)
+        ret->behind_s = -1;
+    else if (oldest_ms > 0 && age_ms > 0)
+        ret->behind_s = (double)age_ms / 1e3;
     return 0;
 }
 
@@ -226,21 +270,10 @@ int ls_status_lag(struct ls_status *status, struct ls_status_kept *kept, struct 
             owned[part->partition] = true;
         }
     }
-    ret->lag = 0;
     for (int32_t p = 0; p < n; p++) {
         ret->unowned += ret->n_instances > 0 && !owned[p];
         if (kept->low[p] < log->first[p])
             kept->low[p] = log->first[p];
-        if (kept->low[p] < log->end[p])
-            ret->lag += log->end[p] - kept->low[p];
     }
-    ret->behind_s = 0;
-    if (ret->lag == 0)
-        return 0;
-    int64_t oldest_ms;
-    if (oldest_of(status, kept, log, &oldest_ms, err) < 0)
-        return -1;
-    int64_t age_ms = ls_wall_us() / 1000 - oldest_ms;
-    ret->behind_s = oldest_ms < 0 ? -1 : oldest_ms == 0 || age_ms < 0 ? 0 : (double)age_ms / 1e3;
-    return 0;
+    return measure(status, kept, log, ret, err);
 }
