@@ -2,6 +2,8 @@
  * `lockstep status`: one page that says what is behind and why, from Kafka alone. The work is in
  * pipeline/status*.c; here are arguments, the screen of --watch and the exit code.
  */
+#include <errno.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,10 +11,17 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/progress.h"
 #include "cli/cli.h"
 #include "pipeline/status.h"
 
-enum { OPT_JSON = 0x100, WATCH_MS = 1000 };
+enum {
+    OPT_JSON = 0x100,
+    OPT_UNTIL,
+    LOOK_MS = 1000,
+    PIPED_LOOK_MS = 2000, /* a table each for a file or a log, not for eyes */
+    UNTIL_DEFAULT_S = 600,
+};
 
 struct arguments {
     const char *config_path;
@@ -20,12 +29,19 @@ struct arguments {
     size_t n_names;
     bool watch;
     bool json;
+    bool until; /* caught up */
+    int64_t until_ms;
 };
 
 static const struct argp_option options[] = {
     {"sink", 's', "NAME", 0, "Show this sink (any number; default: all)", 0},
     {"all", 'a', NULL, 0, "Show all sinks (the default)", 0},
-    {"watch", 'w', NULL, 0, "Look again every second, until Ctrl-C", 0},
+    {"watch", 'w', NULL, 0,
+     "Look again every second, until Ctrl-C (a table every 2 s where stdout is no terminal)", 0},
+    {"until-caught-up", OPT_UNTIL, "SECONDS", OPTION_ARG_OPTIONAL,
+     "Look again until every chosen sink is RUNNING or STOPPED with lag 0, for at most SECONDS "
+     "(default 600); without --watch only the last look is printed",
+     0},
     {"json", OPT_JSON, NULL, 0, "Print one JSON object (with --watch one a line)", 0},
     {0},
 };
@@ -33,17 +49,32 @@ static const struct argp_option options[] = {
 static const char doc[] =
     "Shows where every sink stands: its state, how far it is behind, what it did.\v"
     "Everything comes from Kafka: no store and no worker is asked. LAG is in records, BEHIND is the "
-    "age of the oldest one that is not final; counts are since the workers' start; QUARANTINED is "
-    "what stands in the sink's quarantine topic.\n\n"
+    "age of the oldest one that is not final, ETA is when nothing lags if the lag goes on to shrink "
+    "as it did over the last looks (so not on the first one); counts are since the workers' start; "
+    "QUARANTINED is what stands in the sink's quarantine topic.\n\n"
     "States: STARTING, RUNNING, WAITING (for what the reason says), RETRYING (work is sent again), "
     "HALTED (a person has to act), STOPPED (left cleanly), LOST (fell silent more than 10 s ago), "
     "NEVER RUN.\n\n"
     "Examples:\n"
     "  lockstep status\n"
     "  lockstep status --watch --sink es-primary\n"
+    "  lockstep status --until-caught-up=60 && lockstep verify\n"
     "  lockstep status --json | python3 -m json.tool\n\n"
     "Exit codes: 0 every sink is RUNNING, or is not running and has nothing left to do; 1 some sink "
-    "is in another state or stopped with records left; 2 Kafka could not be asked.";
+    "is in another state or stopped with records left; 2 Kafka could not be asked. With "
+    "--until-caught-up: 0 all are caught up, 2 some are not after SECONDS (stderr says which), 130 "
+    "interrupted.";
+
+static int64_t seconds_of(const char *text, struct argp_state *state)
+{
+    char *end;
+    errno = 0;
+    long seconds = strtol(text, &end, 10);
+    if (*text == '\0' || *end != '\0' || errno != 0 || seconds < 0 || seconds > 86400)
+        argp_error(state, "--until-caught-up: expected whole seconds from 0 to 86400, found '%s'",
+                   text);
+    return seconds;
+}
 
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
@@ -65,8 +96,15 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case OPT_JSON:
         args->json = true;
         return 0;
+    case OPT_UNTIL:
+        args->until = true;
+        args->until_ms = 1000 * (arg != NULL ? seconds_of(arg, state) : UNTIL_DEFAULT_S);
+        return 0;
     case ARGP_KEY_ARG:
-        argp_error(state, "unexpected argument '%s'; name a sink with --sink", arg);
+        argp_error(state,
+                   "unexpected argument '%s'; name a sink with --sink NAME, seconds with "
+                   "--until-caught-up=SECONDS",
+                   arg);
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -133,48 +171,113 @@ static void pause_until(int64_t next_ms)
         poll(NULL, 0, (int)left_ms); /* a signal ends it */
 }
 
-/* Looks once, or again and again; while watching, a broker that is away is shown and waited for. */
-static int look(struct ls_status *status, size_t n, const struct arguments *args, bool screen)
+/* All looks of one call. */
+struct view {
+    const struct arguments *args;
+    struct ls_status *status;
+    struct ls_status_sink *sinks;
+    size_t n;
+    bool screen; /* the terminal's other one */
+    bool shown;  /* something, already */
+    bool ok;     /* the newest look succeeded, so sinks is filled */
+    struct ls_err err;
+};
+
+static bool all_sinks(const struct view *view, bool (*is)(const struct ls_status_sink *sink))
 {
-    LS_CLEANUP_FREE struct ls_status_sink *sinks = ls_calloc(n, sizeof(*sinks));
-    int code = LS_EXIT_OK;
-    do {
-        struct ls_err err = {0};
-        int64_t next_ms = ls_mono_ms() + WATCH_MS;
-        code = LS_EXIT_OK;
-        if (ls_status_gather(status, sinks, &err) < 0) {
-            draw_failure(&err, screen);
-            code = LS_EXIT_FAILED;
-        } else {
-            draw(sinks, n, args, screen);
-            for (size_t i = 0; i < n; i++)
-                if (!ls_status_fine(&sinks[i]))
-                    code = LS_EXIT_DIFFERENT;
-        }
-        if (ferror(stdout))
-            break; /* nobody reads any more */
-        if (args->watch)
-            pause_until(next_ms);
-    } while (args->watch && !ls_cli_stop);
-    return code;
+    bool all = view->ok;
+    for (size_t i = 0; all && i < view->n; i++)
+        all = is(&view->sinks[i]);
+    return all;
+}
+
+/* "redis-a (RUNNING, lag 1,234), mysql (HALTED, lag 0)" */
+static void say_who_lags(const struct view *view)
+{
+    struct ls_buf buf = {0};
+    char lag[32];
+    for (size_t i = 0; view->ok && i < view->n; i++) {
+        const struct ls_status_sink *sink = &view->sinks[i];
+        if (!ls_status_caught_up(sink))
+            ls_buf_printf(&buf, "%s%s (%s, lag %s)", buf.len > 0 ? ", " : "", sink->sink->name,
+                          ls_sink_state_name(sink->state),
+                          ls_human_count((uint64_t)sink->lag, lag, sizeof(lag)));
+    }
+    ls_cli_error("not caught up after %" PRId64 " s: %s", view->args->until_ms / 1000,
+                 view->ok ? ls_buf_cstr(&buf) : view->err.text);
+    ls_buf_free(&buf);
+}
+
+static void show_look(struct view *view)
+{
+    if (!view->ok)
+        draw_failure(&view->err, view->screen);
+    else if (!view->screen && !view->args->json && view->shown)
+        putchar('\n'); /* between two tables */
+    if (view->ok)
+        draw(view->sinks, view->n, view->args, view->screen);
+    view->shown = true;
+}
+
+/* Looks once, or again and again; while watching, a broker that is away is shown and waited for. */
+static void look(struct view *view)
+{
+    const struct arguments *args = view->args;
+    int64_t every_ms = args->watch && !view->screen ? PIPED_LOOK_MS : LOOK_MS;
+    int64_t deadline_ms = ls_mono_ms() + args->until_ms;
+    for (;;) {
+        int64_t now_ms = ls_mono_ms(), next_ms = now_ms + every_ms;
+        view->err = (struct ls_err){0};
+        view->ok = ls_status_gather(view->status, view->sinks, &view->err) == 0;
+        bool last =
+            (!args->watch && !args->until) || ls_cli_stop ||
+            (args->until && (now_ms >= deadline_ms || all_sinks(view, ls_status_caught_up)));
+        if (args->watch || (last && (view->ok || !args->until)))
+            show_look(view);
+        if (last || ferror(stdout)) /* nobody reads any more */
+            return;
+        pause_until(args->until && next_ms > deadline_ms ? deadline_ms : next_ms);
+        if (ls_cli_stop)
+            return;
+    }
+}
+
+static int exit_code(const struct view *view)
+{
+    if (view->args->until) {
+        if (all_sinks(view, ls_status_caught_up))
+            return LS_EXIT_OK;
+        if (ls_cli_stop)
+            return LS_EXIT_INTERRUPTED;
+        say_who_lags(view);
+        return LS_EXIT_FAILED;
+    }
+    if (!view->ok)
+        return LS_EXIT_FAILED;
+    return all_sinks(view, ls_status_fine) ? LS_EXIT_OK : LS_EXIT_DIFFERENT;
 }
 
 static int show(const struct ls_config *config, const struct ls_sink_config **sinks, size_t n,
                 const struct arguments *args)
 {
-    struct ls_err err = {0};
-    struct ls_status *status = ls_status_open(config, sinks, n, &err);
-    if (status == NULL) {
-        ls_cli_error("%s", err.text);
+    struct view view = {.args = args, .n = n};
+    view.status = ls_status_open(config, sinks, n, &view.err);
+    if (view.status == NULL) {
+        ls_cli_error("%s", view.err.text);
         return LS_EXIT_FAILED;
     }
-    bool screen = args->watch && !args->json && isatty(STDOUT_FILENO);
-    if (screen)
+    view.sinks = ls_calloc(n, sizeof(*view.sinks));
+    view.screen = args->watch && !args->json && isatty(STDOUT_FILENO);
+    if (view.screen)
         enter_screen();
-    int code = look(status, n, args, screen);
-    if (screen)
+    look(&view);
+    if (view.screen)
         leave_screen();
-    ls_status_close(status);
+    if (view.screen && args->until && view.ok)
+        draw(view.sinks, n, args, false); /* how it ended stays to be read */
+    int code = exit_code(&view);
+    ls_status_close(view.status);
+    free(view.sinks);
     return code;
 }
 

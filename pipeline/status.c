@@ -130,6 +130,18 @@ static int first_answer(struct ls_status *status, struct ls_err *err)
     return 0;
 }
 
+double ls_status_eta(struct ls_status_looks *looks, int64_t at_ms, int64_t lag)
+{
+    size_t newest = looks->n++ % LS_STATUS_LOOKS_MAX;
+    looks->look[newest].at_ms = at_ms;
+    looks->look[newest].lag = lag;
+    if (lag == 0)
+        return 0;
+    size_t oldest = looks->n > LS_STATUS_LOOKS_MAX ? looks->n % LS_STATUS_LOOKS_MAX : 0;
+    int64_t shrunk = looks->look[oldest].lag - lag, ms = at_ms - looks->look[oldest].at_ms;
+    return shrunk > 0 && ms > 0 ? (double)lag / (double)shrunk * (double)ms / 1e3 : -1;
+}
+
 int ls_status_gather(struct ls_status *status, struct ls_status_sink *sinks, struct ls_err *err)
 {
     if (first_answer(status, err) < 0 || ls_status_ends(status, err) < 0 ||
@@ -143,6 +155,7 @@ int ls_status_gather(struct ls_status *status, struct ls_status_sink *sinks, str
         ls_status_fold(kept->beats, kept->n_beats, now_ms, kept->alive, sink);
         if (ls_status_lag(status, kept, sink, err) < 0 || count_quarantined(status, kept, err) < 0)
             return -1;
+        sink->eta_s = ls_status_eta(&kept->looks, ls_mono_ms(), sink->lag);
         sink->quarantined = kept->quarantined;
         sink->quarantined_more = kept->quarantined_more;
     }

@@ -15,6 +15,7 @@
 enum {
     LS_STATUS_ALIVE_MS = 10 * 1000, /* a heartbeat older than this: the instance is gone */
     LS_STATUS_INSTANCES_MAX = 256,  /* of one sink that are remembered, the newest ones */
+    LS_STATUS_LOOKS_MAX = 10,       /* that an ETA is made from: steady, yet soon right */
 };
 
 /* The states of instances, and two that only others can say of them. */
@@ -36,9 +37,10 @@ struct ls_status_sink {
     char reason[256];
     char last_error[480];
     int64_t heard_ms; /* time of the newest heartbeat, 0 if none */
-    int64_t lag;      /* records without a final verdict (offsets) */
+    int64_t lag;      /* offsets without a final verdict; 0 where none of them is a record */
     double behind_s;  /* age of the oldest of them; 0 when there is none, -1 when not known */
     double rate;      /* records/s, all instances */
+    double eta_s;     /* until nothing lags, as the looks before this one shrank; -1 not known */
     uint64_t counts[LS_VERDICTS]; /* all instances that are alive, else the newest one */
     uint64_t consumed;
     uint64_t quarantined;  /* entries of the quarantine topic that are open */
@@ -68,6 +70,24 @@ int ls_status_gather(struct ls_status *status, struct ls_status_sink *sinks, str
  */
 void ls_status_fold(const struct ls_heartbeat *beats, size_t n, int64_t now_ms,
                     struct ls_heartbeat *alive, struct ls_status_sink *ret);
+
+/* The newest looks at one sink's lag; all zero at first. */
+struct ls_status_looks {
+    struct {
+        int64_t at_ms; /* monotonic */
+        int64_t lag;
+    } look[LS_STATUS_LOOKS_MAX];
+    size_t n; /* ever; the newest is look[(n - 1) % LS_STATUS_LOOKS_MAX] */
+};
+/*
+ * Adds a look and returns the seconds until nothing lags, if it goes on to shrink as it did over
+ * the looks that are kept: 0 where nothing lags, -1 on the first look and where it does not shrink.
+ * Pure.
+ */
+double ls_status_eta(struct ls_status_looks *looks, int64_t at_ms, int64_t lag);
+
+/* Whether a sink has nothing left to do: RUNNING or STOPPED with lag 0. */
+bool ls_status_caught_up(const struct ls_status_sink *sink);
 
 /* Whether nothing needs a person: RUNNING, or not running with nothing left to do. */
 bool ls_status_fine(const struct ls_status_sink *sink);

@@ -27,6 +27,11 @@ const char *ls_sink_state_name(enum ls_sink_state state)
     return (size_t)state < LS_COUNT(names) ? names[state] : "UNKNOWN";
 }
 
+bool ls_status_caught_up(const struct ls_status_sink *sink)
+{
+    return (sink->state == LS_SINK_RUNNING || sink->state == LS_SINK_STOPPED) && sink->lag == 0;
+}
+
 bool ls_status_fine(const struct ls_status_sink *sink)
 {
     if (sink->state == LS_SINK_RUNNING)

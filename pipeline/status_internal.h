@@ -17,6 +17,7 @@ struct ls_status_kept {
     int64_t quarantine_end;     /* as of the newest reading, or -1 */
     uint64_t quarantined;
     bool quarantined_more;
+    struct ls_status_looks looks;
 };
 
 /* LogAppendTime of the first record that a sink would apply at or after an offset. */

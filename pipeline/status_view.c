@@ -5,22 +5,20 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/mem.h"
 #include "base/progress.h"
 #include "pipeline/status.h"
 
-enum { TEXT_MAX = 32 };
+enum { TEXT_MAX = 40 }; /* names of sinks are shorter */
 
-static const char *behind_text(double seconds, char buf[TEXT_MAX])
+static void seconds_text(double seconds, const char *unknown, char *buf)
 {
-    if (seconds < 0)
-        return "?";
-    if (seconds == 0)
-        return "-";
-    if (seconds < 10)
+    if (seconds <= 0)
+        snprintf(buf, TEXT_MAX, "%s", seconds < 0 ? unknown : "-");
+    else if (seconds < 9.95)
         snprintf(buf, TEXT_MAX, "%.1f s", seconds);
     else
         ls_human_duration(seconds, buf, TEXT_MAX);
-    return buf;
 }
 
 /* "0-3,6": the partitions of one instance. */
@@ -42,22 +40,68 @@ static void print_partitions(const struct ls_heartbeat *beat, struct ls_buf *buf
         ls_buf_append_str(buf, "none");
 }
 
-static void print_row(const struct ls_status_sink *sink, int width, struct ls_buf *buf)
+enum { COLUMNS = 11 };
+
+/* Wide enough for what is usual, so that the columns of --watch stand still. */
+static const struct {
+    const char *name;
+    int width;
+} columns[COLUMNS] = {
+    {"SINK", 4},        {"STATE", 9},   {"LAG", 7},          {"BEHIND", 8},
+    {"ETA", 8},         {"RATE", 8},    {"APPLIED", 7},      {"STALE", 7},
+    {"SUPERSEDED", 10}, {"RETRIED", 7}, {"QUARANTINED", 11},
+};
+
+struct row {
+    char cell[COLUMNS][TEXT_MAX];
+};
+
+static void fill_row(const struct ls_status_sink *sink, struct row *row)
 {
-    char lag[TEXT_MAX], behind[TEXT_MAX], rate[TEXT_MAX], quarantined[TEXT_MAX];
-    const uint64_t *counts = sink->counts;
-    ls_human_count(sink->quarantined, quarantined, sizeof(quarantined));
-    ls_buf_printf(
-        buf, "%-*s  %-9s  %11s  %9s", width, sink->sink->name, ls_sink_state_name(sink->state),
-        ls_human_count((uint64_t)sink->lag, lag, sizeof(lag)), behind_text(sink->behind_s, behind));
-    ls_buf_printf(buf, "  %9s",
-                  sink->n_instances ? ls_human_rate(sink->rate, rate, TEXT_MAX) : "-");
-    static const enum ls_verdict columns[] = {LS_APPLIED, LS_STALE, LS_SUPERSEDED, LS_RETRY};
-    for (size_t i = 0; i < sizeof(columns) / sizeof(columns[0]); i++) {
-        char number[TEXT_MAX];
-        ls_buf_printf(buf, "  %11s", ls_human_count(counts[columns[i]], number, sizeof(number)));
+    static const enum ls_verdict verdicts[] = {LS_APPLIED, LS_STALE, LS_SUPERSEDED, LS_RETRY};
+    enum { FIRST_COUNT = 6 };
+    char text[TEXT_MAX];
+    snprintf(row->cell[0], sizeof(row->cell[0]), "%s", sink->sink->name);
+    snprintf(row->cell[1], sizeof(row->cell[1]), "%s", ls_sink_state_name(sink->state));
+    ls_human_count((uint64_t)sink->lag, row->cell[2], sizeof(row->cell[2]));
+    seconds_text(sink->behind_s, "?", row->cell[3]);
+    seconds_text(sink->eta_s, "-", row->cell[4]);
+    if (sink->n_instances > 0)
+        ls_human_rate(sink->rate, row->cell[5], sizeof(row->cell[5]));
+    else
+        snprintf(row->cell[5], sizeof(row->cell[5]), "-");
+    for (size_t i = 0; i < LS_COUNT(verdicts); i++)
+        ls_human_count(sink->counts[verdicts[i]], row->cell[FIRST_COUNT + i], sizeof(row->cell[0]));
+    snprintf(row->cell[COLUMNS - 1], sizeof(row->cell[0]), "%s%s",
+             ls_human_count(sink->quarantined, text, sizeof(text)),
+             sink->quarantined_more ? "+" : "");
+}
+
+static void print_row(const struct row *row, const int *widths, struct ls_buf *buf)
+{
+    /* Words stand to the left, numbers to the right. */
+    ls_buf_printf(buf, "%-*s  %-*s", widths[0], row->cell[0], widths[1], row->cell[1]);
+    for (int c = 2; c < COLUMNS; c++)
+        ls_buf_printf(buf, "  %*s", widths[c], row->cell[c]);
+    ls_buf_append_char(buf, '\n');
+}
+
+static void print_rows(const struct ls_status_sink *sinks, size_t n, struct ls_buf *buf)
+{
+    LS_CLEANUP_FREE struct row *rows = ls_calloc(n + 1, sizeof(*rows));
+    int widths[COLUMNS];
+    for (int c = 0; c < COLUMNS; c++)
+        snprintf(rows[0].cell[c], sizeof(rows[0].cell[c]), "%s", columns[c].name);
+    for (size_t i = 0; i < n; i++)
+        fill_row(&sinks[i], &rows[i + 1]);
+    for (int c = 0; c < COLUMNS; c++) {
+        widths[c] = columns[c].width;
+        for (size_t i = 0; i < n; i++)
+            if ((int)strlen(rows[i + 1].cell[c]) > widths[c])
+                widths[c] = (int)strlen(rows[i + 1].cell[c]);
     }
-    ls_buf_printf(buf, "  %10s%s\n", quarantined, sink->quarantined_more ? "+" : "");
+    for (size_t i = 0; i <= n; i++)
+        print_row(&rows[i], widths, buf);
 }
 
 static void print_since(const struct ls_status_sink *sink, int64_t now_ms, struct ls_buf *buf)
@@ -128,15 +172,7 @@ static void print_never(const struct ls_status_sink *sinks, size_t n, struct ls_
 void ls_status_table(const struct ls_status_sink *sinks, size_t n, int64_t now_ms,
                      struct ls_buf *buf)
 {
-    int width = 4;
-    for (size_t i = 0; i < n; i++)
-        if ((int)strlen(sinks[i].sink->name) > width)
-            width = (int)strlen(sinks[i].sink->name);
-    ls_buf_printf(buf, "%-*s  %-9s  %11s  %9s  %9s  %11s  %11s  %11s  %11s  %11s\n", width, "SINK",
-                  "STATE", "LAG", "BEHIND", "RATE", "APPLIED", "STALE", "SUPERSEDED", "RETRIED",
-                  "QUARANTINED");
-    for (size_t i = 0; i < n; i++)
-        print_row(&sinks[i], width, buf);
+    print_rows(sinks, n, buf);
     size_t before = buf->len;
     ls_buf_append_char(buf, '\n');
     for (size_t i = 0; i < n; i++)
@@ -172,6 +208,7 @@ static json_t *sink_json(const struct ls_status_sink *sink)
                   (json_int_t)sink->lag, "rate", sink->rate);
     json_object_set_new(object, "behind_s",
                         sink->behind_s < 0 ? json_null() : json_real(sink->behind_s));
+    json_object_set_new(object, "eta_s", sink->eta_s < 0 ? json_null() : json_real(sink->eta_s));
     json_object_set_new(object, "consumed", json_integer((json_int_t)sink->consumed));
     json_object_set_new(object, "applied", json_integer((json_int_t)sink->counts[LS_APPLIED]));
     json_object_set_new(object, "stale", json_integer((json_int_t)sink->counts[LS_STALE]));

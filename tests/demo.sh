@@ -46,7 +46,7 @@ grep -m 1 '"_op":"put"' "$work/members.ndjson" | cut -c 1-180
 lockstep publish --entity member "$work/members.ndjson"
 
 step "5. Seven stores catch up"
-lockstep status --watch --until-caught-up "$CATCH_UP_LIMIT_S" || {
+lockstep status --watch --until-caught-up="$CATCH_UP_LIMIT_S" || {
     tail -n 20 "$work/worker.log" >&2
     fail "not all sinks caught up within $CATCH_UP_LIMIT_S s; the workers' last lines stand above"
 }

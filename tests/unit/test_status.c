@@ -112,6 +112,58 @@ Test(status, keeps_the_newest_heartbeat_of_each_instance_and_a_bounded_number)
     free(kept.beats);
 }
 
+Test(status, caught_up_is_running_or_stopped_with_nothing_left)
+{
+    struct ls_status_sink sink = {.state = LS_SINK_RUNNING};
+    cr_expect(ls_status_caught_up(&sink));
+    sink.lag = 1;
+    cr_expect_not(ls_status_caught_up(&sink));
+    sink = (struct ls_status_sink){.state = LS_SINK_STOPPED};
+    cr_expect(ls_status_caught_up(&sink));
+    static const enum ls_sink_state others[] = {LS_SINK_STARTING, LS_SINK_WAITING, LS_SINK_RETRYING,
+                                                LS_SINK_HALTED,   LS_SINK_LOST,    LS_SINK_NEVER};
+    for (size_t i = 0; i < LS_COUNT(others); i++) {
+        sink.state = others[i];
+        cr_expect_not(ls_status_caught_up(&sink), "%s", ls_sink_state_name(others[i]));
+    }
+}
+
+/* Criterion's macros evaluate their arguments twice, and a look is kept. */
+static void expect_eta(struct ls_status_looks *looks, int64_t at_ms, int64_t lag, double expected)
+{
+    double eta_s = ls_status_eta(looks, at_ms, lag);
+    cr_expect_float_eq(eta_s, expected, 1e-9, "%lld at %lld ms: %f s", (long long)lag,
+                       (long long)at_ms, eta_s);
+}
+
+Test(status, the_eta_is_the_lag_by_the_rate_at_which_it_shrank)
+{
+    struct ls_status_looks looks = {0};
+    expect_eta(&looks, 5000, 9000, -1); /* one look tells no rate */
+    expect_eta(&looks, 6000, 8000, 8);
+    expect_eta(&looks, 7000, 8000, 16); /* 1000 in 2 s */
+    expect_eta(&looks, 8000, 0, 0);
+}
+
+Test(status, there_is_no_eta_where_the_lag_does_not_shrink)
+{
+    struct ls_status_looks looks = {0};
+    expect_eta(&looks, 1000, 500, -1);
+    expect_eta(&looks, 2000, 500, -1);
+    expect_eta(&looks, 3000, 700, -1);
+    expect_eta(&looks, 4000, 400, 12); /* 100 in 3 s */
+}
+
+Test(status, the_eta_forgets_what_is_long_ago)
+{
+    struct ls_status_looks looks = {0};
+    expect_eta(&looks, 0, 1009000, -1);
+    for (int64_t i = 1; i < LS_STATUS_LOOKS_MAX; i++)
+        expect_eta(&looks, i * 1000, 9000, 9000 * (double)i / 1e6);
+    expect_eta(&looks, LS_STATUS_LOOKS_MAX * 1000, 9000, -1);
+    expect_eta(&looks, LS_STATUS_LOOKS_MAX * 1000 + 1000, 8000, 8.0 * (LS_STATUS_LOOKS_MAX - 1));
+}
+
 static struct ls_status_sink sample(struct ls_heartbeat *alive)
 {
     static struct ls_heartbeat_partition low[] = {
@@ -125,6 +177,7 @@ static struct ls_status_sink sample(struct ls_heartbeat *alive)
         .state = LS_SINK_RUNNING,
         .lag = 1234567,
         .behind_s = 3.25,
+        .eta_s = 77.6,
         .rate = 15900,
         .counts = {[LS_APPLIED] = 20000, [LS_RETRY] = 7},
         .quarantined = 3,
@@ -141,7 +194,7 @@ Test(status_view, prints_a_row_and_what_a_person_has_to_know)
     struct ls_buf buf = {0};
     ls_status_table(&sink, 1, NOW_MS, &buf);
     const char *text = ls_buf_cstr(&buf);
-    cr_expect(strstr(text, "mysql  RUNNING      1,234,567      3.2 s   15.9 k/s       20,000"),
+    cr_expect(strstr(text, "mysql  RUNNING    1,234,567     3.2 s  1 min 18 s  15.9 k/s   20,000"),
               "%s", text);
     cr_expect(strstr(text, "  mysql: last error: line one line  [31mtwo\n"), "%s", text);
     cr_expect(strstr(text, "  mysql: host:1:0 RUNNING, partitions 0-2,6\n"), "%s", text);
@@ -173,6 +226,48 @@ Test(status_view, prints_the_table_alone_when_there_is_nothing_to_say)
     ls_buf_free(&buf);
 }
 
+Test(status_view, fits_120_columns_with_seven_sinks_at_work)
+{
+    static const char *const names[] = {"mysql",     "redis-a",      "redis-b",    "es-primary",
+                                        "es-backup", "es-marketing", "es-fallback"};
+    struct ls_sink_config configs[LS_COUNT(names)];
+    struct ls_status_sink sinks[LS_COUNT(names)];
+    struct ls_heartbeat alive[2];
+    struct ls_buf buf = {0};
+    for (size_t i = 0; i < LS_COUNT(names); i++) {
+        configs[i] = config;
+        configs[i].name = (char *)names[i];
+        sinks[i] = sample(alive);
+        sinks[i].sink = &configs[i];
+        sinks[i].lag = 199999;
+        sinks[i].behind_s = 80;
+        sinks[i].counts[LS_APPLIED] = 107000;
+    }
+    ls_status_table(sinks, LS_COUNT(names), NOW_MS, &buf);
+    const char *line = ls_buf_cstr(&buf);
+    size_t width = strcspn(line, "\n");
+    cr_expect_leq(width, 120, "%zu columns", width);
+    for (size_t i = 0; i <= LS_COUNT(names); i++) {
+        cr_expect_eq(strcspn(line, "\n"), width, "row %zu", i);
+        line += width + 1;
+    }
+    ls_buf_free(&buf);
+}
+
+Test(status_view, no_eta_is_a_dash_for_people_and_null_for_programs)
+{
+    struct ls_status_sink sink = {
+        .sink = &config, .state = LS_SINK_RUNNING, .lag = 5, .behind_s = -1, .eta_s = -1};
+    struct ls_buf buf = {0};
+    ls_status_table(&sink, 1, NOW_MS, &buf);
+    cr_expect(strstr(ls_buf_cstr(&buf), "RUNNING          5         ?         -         -"), "%s",
+              ls_buf_cstr(&buf));
+    ls_buf_clear(&buf);
+    ls_status_json(&sink, 1, NOW_MS, &buf);
+    cr_expect(strstr(ls_buf_cstr(&buf), "\"eta_s\":null"), "%s", ls_buf_cstr(&buf));
+    ls_buf_free(&buf);
+}
+
 Test(status_view, gives_programs_one_object_on_one_line)
 {
     struct ls_heartbeat alive[2];
@@ -188,6 +283,7 @@ Test(status_view, gives_programs_one_object_on_one_line)
     cr_expect_eq(json_integer_value(json_object_get(item, "quarantined")), 3);
     cr_expect_eq(json_array_size(json_object_get(item, "instances")), 2);
     cr_expect_float_eq(json_number_value(json_object_get(item, "behind_s")), 3.25, 1e-9);
+    cr_expect_float_eq(json_number_value(json_object_get(item, "eta_s")), 77.6, 1e-9);
     json_decref(root);
     ls_buf_free(&buf);
 }
