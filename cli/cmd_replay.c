@@ -97,9 +97,10 @@ static const struct argp replay_argp = {
 };
 static const struct argp resync_argp = {
     resync_option_table, parse_replay, NULL,
-    "Reads the whole log into a store and gives the store marks where it has none, so that `lockstep "
-    "run` goes on from there: for a store that halted with data and no mark.\v"
-    "Nothing newer is overwritten. Afterwards `lockstep verify` says whether the store holds "
+    "Reads the whole log into a store, writes what it has at the same version again, and gives it "
+    "marks where it has none, so that `lockstep run` goes on from there: for a store that halted with "
+    "data and no mark, or whose content `lockstep verify` found diverged.\v"
+    "Nothing newer is overwritten, and it may run beside live workers. Afterwards `lockstep verify` says whether the store holds "
     "anything that the log does not know.\n\n"
     "Example:\n"
     "  lockstep resync --sink es-backup\n",
@@ -164,7 +165,7 @@ static int replay_sinks(const struct ls_config *config, const struct replay_opti
         return LS_EXIT_FAILED;
     }
     ls_cli_catch_signals();
-    size_t failed = ls_replay_run(config, sinks, n, ranges, options->resync, true, &ls_cli_stop);
+    size_t failed = ls_replay_run(config, sinks, n, ranges, options->resync, &ls_cli_stop);
     for (size_t i = 0; i < n; i++) {
         struct ls_replay_sink *sink = &sinks[i];
         if (options->resync && sink->err.class == LS_ERR_NONE && !sink->interrupted &&

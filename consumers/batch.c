@@ -68,8 +68,8 @@ uint64_t ls_batch_memory(const struct ls_batch *batch)
 }
 
 /* Notes how far the batch reaches; messages of a partition come in the order of their offsets. */
-static void note_reach(struct ls_batch *batch, int32_t partition, int64_t next_offset,
-                       int64_t at_ms)
+static struct ls_reach *note_reach(struct ls_batch *batch, int32_t partition, int64_t next_offset,
+                                   int64_t at_ms)
 {
     uint32_t i = batch->n_reach;
     while (i > 0 && batch->reach[i - 1].partition != partition)
@@ -83,6 +83,8 @@ static void note_reach(struct ls_batch *batch, int32_t partition, int64_t next_o
         reach->next_offset = next_offset;
     if (at_ms > 0)
         reach->at_ms = at_ms;
+    reach->at_end = false;
+    return reach;
 }
 
 /* Reads one message into batch->records; notes poison. */
@@ -166,7 +168,7 @@ void ls_batch_read(struct ls_batch *batch, struct ls_intake *intake, const int64
     for (uint32_t i = 0; i < batch->n_messages; i++) {
         const rd_kafka_message_t *message = batch->messages[i];
         if (message->err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
-            note_reach(batch, message->partition, message->offset, 0);
+            note_reach(batch, message->partition, message->offset, 0)->at_end = true;
             continue;
         }
         if (message->err != RD_KAFKA_RESP_ERR_NO_ERROR) {

@@ -71,6 +71,7 @@ static void send_batch(struct ls_instance *instance, unsigned lane, struct ls_ba
         }
         struct work *work = new_work(lane, batch);
         work->unit.records = batch->newest + at;
+        work->unit.repair = instance->options->repair;
         work->unit.n_records = n;
         batch->open++;
         submit(instance, work);
@@ -102,6 +103,45 @@ static void release_batch(struct ls_instance *instance, struct ls_batch *batch)
     instance->spare = batch;
 }
 
+static void note_read(struct ls_instance *instance, const struct ls_batch *batch)
+{
+    for (uint32_t i = 0; i < batch->n_reach; i++) {
+        struct ls_partition *partition = &instance->partitions[batch->reach[i].partition];
+        if (batch->reach[i].next_offset > partition->read)
+            partition->read = batch->reach[i].next_offset;
+        partition->heard = true;
+        partition->at_end = batch->reach[i].at_end;
+    }
+}
+
+/*
+ * A lane that could take more than its queue has, while its partitions are not at their ends: one
+ * of their brokers may be asleep. Each time the next such partition's broker is woken.
+ */
+static void wake_brokers(struct ls_instance *instance, unsigned index)
+{
+    struct ls_lane_state *lane = &instance->lanes[index];
+    int64_t now_ms = ls_mono_ms();
+    if (now_ms - lane->woken_ms < LS_WAKE_MS ||
+        rd_kafka_queue_length(lane->queue) > instance->sink_config->batch_records / 2)
+        return;
+    for (int32_t i = 1; i <= instance->n_partitions; i++) {
+        int32_t number = (lane->woken + i) % instance->n_partitions;
+        const struct ls_partition *partition = &instance->partitions[number];
+        if (partition->state != LS_PART_BEGUN ||
+            instance->ops->lane_of(instance->sink, number) != index)
+            continue;
+        if (partition->heard &&
+            (partition->at_end ||
+             partition->read >= ls_source_cached_end(instance->source, number)))
+            continue;
+        ls_source_wake(instance->source, number);
+        lane->woken = number;
+        lane->woken_ms = ls_mono_ms();
+        return;
+    }
+}
+
 /* Reads one batch for a lane. Returns 0 also when there was nothing. */
 static int fetch_lane(struct ls_instance *instance, unsigned index, struct ls_err *err)
 {
@@ -124,6 +164,7 @@ static int fetch_lane(struct ls_instance *instance, unsigned index, struct ls_er
         release_batch(instance, batch);
         return -1;
     }
+    note_read(instance, batch);
     *lane->newest = batch;
     lane->newest = &batch->next;
     lane->n_batches++;
@@ -174,6 +215,7 @@ int ls_dispatch_fetch(struct ls_instance *instance, struct ls_err *err)
         if (fetch_lane(instance, i, err) < 0)
             return -1;
         settle_batches(instance, lane);
+        wake_brokers(instance, i);
     }
     return 0;
 }

@@ -24,6 +24,7 @@ enum {
     LS_START_RETRY_MS = 1000,     /* between two tries to start while the store is away */
     LS_HALT_RECHECK_MS = 15000,   /* a halted sink looks again this often */
     LS_UNKNOWN_ATTEMPTS_MAX = 30, /* then an error that no table knows is FATAL */
+    LS_WAKE_MS = 20,              /* between two requests that wake a broker, for one lane */
     LS_DRAIN_MS = 20000,          /* SIGTERM: at most this long for what is in flight */
     LS_TAKEN_DRAIN_MS = 5000,     /* partitions that are taken away: likewise */
 };
@@ -31,9 +32,11 @@ enum {
 /* A partition as this instance knows it. */
 struct ls_partition {
     enum { LS_PART_NONE, LS_PART_GIVEN, LS_PART_BEGUN } state;
+    int64_t read;      /* next offset to be read; what is before it is in a batch or settled */
+    bool heard;        /* anything came since it was begun */
+    bool at_end;       /* the last that came was the end of the log */
     int64_t low;       /* next offset: everything before it has its final verdict */
     int64_t low_at_ms; /* LogAppendTime of the newest record before low */
-    int64_t started;   /* where it was begun */
     int64_t marked;    /* low as the store's mark has it */
     int64_t marking;   /* low that is being written, or -1 */
 };
@@ -47,6 +50,8 @@ struct ls_lane_state {
     uint32_t units_out;      /* given to the lane and not back */
     struct ls_unit *waiting; /* to go again when resume_ms has come */
     int64_t resume_ms;
+    int64_t woken_ms; /* when its broker was woken last */
+    int32_t woken;    /* and for which partition */
     unsigned attempt; /* failed tries in a row: sets the back-off */
 };
 

@@ -76,10 +76,10 @@ static void *run_main(void *opaque)
 }
 
 /* Draws until every run is done: all sinks' offsets as one bar. */
-static void show_progress(const struct run *runs, size_t n, uint64_t total, bool show)
+static void show_progress(const struct run *runs, size_t n, uint64_t total)
 {
     struct ls_progress progress;
-    ls_progress_start(&progress, "replay", show ? total : 0, show);
+    ls_progress_start(&progress, "replay", total, true);
     for (;;) {
         uint64_t left = 0;
         bool done = true;
@@ -89,18 +89,15 @@ static void show_progress(const struct run *runs, size_t n, uint64_t total, bool
         }
         if (done)
             break;
-        if (show)
-            ls_progress_update(&progress, left < total ? total - left : 0);
+        ls_progress_update(&progress, left < total ? total - left : 0);
         struct timespec tick = {.tv_nsec = SHOW_MS * 1000000L};
         nanosleep(&tick, NULL);
     }
-    if (show)
-        ls_progress_end(&progress);
+    ls_progress_end(&progress);
 }
 
 size_t ls_replay_run(const struct ls_config *config, struct ls_replay_sink *sinks, size_t n,
-                     const struct ls_range *ranges, bool adopt, bool show,
-                     const volatile int *stop)
+                     const struct ls_range *ranges, bool resync, const volatile int *stop)
 {
     struct run *runs = ls_calloc(n, sizeof(*runs));
     uint64_t total = 0;
@@ -116,7 +113,8 @@ size_t ls_replay_run(const struct ls_config *config, struct ls_replay_sink *sink
             .sink = sinks[i].sink,
             .position = LS_POSITION_RANGE,
             .ranges = ranges,
-            .adopt = adopt,
+            .repair = resync,
+            .adopt = resync,
             .number = (unsigned)i,
         };
         atomic_store(&runs[i].left, offsets);
@@ -127,7 +125,7 @@ size_t ls_replay_run(const struct ls_config *config, struct ls_replay_sink *sink
             atomic_store(&runs[i].done, true);
         }
     }
-    show_progress(runs, n, total, show);
+    show_progress(runs, n, total);
     size_t failed = 0;
     for (size_t i = 0; i < n; i++) {
         if (runs[i].sink != NULL)

@@ -26,11 +26,12 @@ int ls_replay_ranges(const struct ls_config *config, const struct ls_entity_conf
 
 /*
  * Runs the ranges into all sinks at once, a thread each, until done or *stop. Progress on stderr
- * (base/progress.h) when show is set. Results are in sinks[]. Returns how many did not end well.
+ * (base/progress.h). resync: a store with data and no mark is not refused, and a record of an equal
+ * version is written again, so that wrong content under a right version is mended. Results are in
+ * sinks[]. Returns how many did not end well.
  */
 size_t ls_replay_run(const struct ls_config *config, struct ls_replay_sink *sinks, size_t n,
-                     const struct ls_range *ranges, bool adopt, bool show,
-                     const volatile int *stop);
+                     const struct ls_range *ranges, bool resync, const volatile int *stop);
 
 /*
  * After a whole replay: gives a store that has no mark for a partition one at the range's end, so

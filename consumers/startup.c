@@ -110,8 +110,8 @@ static int begin(struct ls_instance *instance, int32_t number, int64_t offset, s
     unsigned lane = instance->ops->lane_of(instance->sink, number);
     *partition = (struct ls_partition){
         .state = LS_PART_BEGUN,
+        .read = offset,
         .low = offset,
-        .started = offset,
         .marked = offset,
         .marking = -1,
     };

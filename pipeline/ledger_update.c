@@ -24,7 +24,6 @@ enum {
     FETCH_MESSAGES = 1024,
     KEY_BYTES_MAX = 16 << 20, /* of the keys of one transaction */
     POLL_MS = 20,
-    WAKE_MS = 500,
     STALL_MS = 30 * 1000, /* without a message or an end: the brokers do not answer */
     TIMES_TIMEOUT_MS = 10 * 1000,
 };
@@ -297,21 +296,14 @@ static bool at_end(const struct update *update)
     return true;
 }
 
-/*
- * librdkafka's thread of a broker that stopped fetching, because its queue was full, may sleep for
- * a second before it looks at the queue again; any request to that broker wakes it.
- */
+/* The queue ran empty before the end: see ls_source_wake. */
 static void wake_broker(const struct update *update)
 {
     const struct ls_ledger_reader *reader = update->reader;
-    char topic[LS_TOPIC_NAME_MAX];
-    ls_topic_state(update->ledger->entity, topic);
     for (int32_t p = 0; p < update->ledger->entity->partitions; p++) {
-        int64_t first, end;
         if (reader->positions[p].next >= reader->ends[p])
             continue;
-        rd_kafka_query_watermark_offsets(ls_source_client(reader->source), topic, p, &first, &end,
-                                         WAKE_MS);
+        ls_source_wake(reader->source, p);
         return;
     }
 }

@@ -9,6 +9,8 @@
 #include "pipeline/kafka.h"
 #include "pipeline/topics.h"
 
+enum { WAKE_MS = 500 };
+
 struct ls_source {
     rd_kafka_t *client;
     bool in_group;
@@ -262,6 +264,13 @@ void ls_source_commit(struct ls_source *source, const int32_t *partitions,
     /* Not waited for: group offsets only show lag, and a lost commit is made good by the next. */
     rd_kafka_commit(source->client, list, 1);
     rd_kafka_topic_partition_list_destroy(list);
+}
+
+void ls_source_wake(struct ls_source *source, int32_t partition)
+{
+    int64_t first, end;
+    rd_kafka_query_watermark_offsets(source->client, source->topic, partition, &first, &end,
+                                     WAKE_MS);
 }
 
 int64_t ls_source_cached_end(struct ls_source *source, int32_t partition)

@@ -70,6 +70,14 @@ void ls_source_clear_fd(struct ls_source *source);
 void ls_source_commit(struct ls_source *source, const int32_t *partitions,
                       const int64_t *offsets, size_t n);
 
+/*
+ * Wakes librdkafka's thread of the partition's broker, by a small request to it. A thread whose
+ * queue was full, or that was idle when the partition was begun, may sleep for up to a second before
+ * it looks again (librdkafka 2.0.2); when the queue has run empty, that second is lost. Waits for the
+ * answer, at most half a second; call it seldom.
+ */
+void ls_source_wake(struct ls_source *source, int32_t partition);
+
 /* End of a partition's log as last fetched (no request is made), or -1. */
 int64_t ls_source_cached_end(struct ls_source *source, int32_t partition);
 

@@ -1,6 +1,7 @@
 """The whole flow: publish once, seven real stores follow, through crashes, rebalances and a second
 reading of everything."""
 
+import json
 import random
 import unittest
 
@@ -12,15 +13,11 @@ MEMBERS, EVENTS = 100_000, 200_000
 COMPARED = 1000
 
 
-def settled(sink):
-    return sink["applied"] + sink["stale"] + sink["superseded"] + sink["poison"]
-
-
 class Flow(unittest.TestCase):
     def assert_equal_to_the_log(self, *args):
         report = lockstep_json("verify", *args)
         for sink in report["sinks"]:
-            self.assertEqual(sink["outcome"], "equal", sink)
+            self.assertEqual(sink["result"], "equal", sink)
         return report
 
     def test_topics_and_stores_are_made_once_and_left_alone_after(self):
@@ -48,13 +45,12 @@ class Flow(unittest.TestCase):
         with Worker("--all") as worker:
 
             def in_the_middle():
-                now = status()
-                return any(0 < now[name]["lag"] < EVENTS for name in SINKS)
+                return 0 < status()["es-primary"]["lag"] < EVENTS
 
-            wait_until(in_the_middle, "some sinks have applied some of it")
+            wait_until(in_the_middle, "es-primary has applied some of it")
             worker.kill()
-        before = lockstep("verify", "--wait", "0", "--json", expect=2)
-        self.assertIn('"lagging"', before.stdout)
+        before = lockstep("verify", "--sink", "es-primary", "--wait", "0", "--json", expect=2)
+        self.assertGreater(json.loads(before.stdout)["sinks"][0]["counts"]["lagging"], 0)
         with Worker("--all"):
             wait_caught_up(timeout_s=240)
         self.assert_equal_to_the_log()
