@@ -8,7 +8,10 @@ With --sanitized only what is built in BUILD_DIR runs: a script would show nothi
 
 Why not `meson test`: it counts programs, not tests; and Criterion runs every test in a child, so
 that a leak which the sanitizer finds there leaves the test passed and the exit code 0. Here the
-sanitizers write their reports into a directory, and every report is a failure.
+sanitizers write their reports into a directory, and a test that left one has failed.
+
+Most tests wait for a server or a timeout and hardly compute, so more of them run at once than there
+are processors; but not many more, as all live tests share one stack.
 """
 
 import argparse
@@ -18,13 +21,16 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 PROGRAM_TIMEOUT_S = 900
 SYNTHESIS = re.compile(r"Synthesis: Tested: (\d+) \| Passing: (\d+) \| Failing: (\d+)")
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 UNDEFINED = "runtime error: "  # as UBSan says it, sometimes past its log_path
+LEAK = "LeakSanitizer"
 REPORT_LINES = 40
+JOBS = min(8, 3 * (os.cpu_count() or 1))
 
 
 def registered(build: Path, live: bool, sanitized: bool) -> list:
@@ -43,51 +49,67 @@ def is_criterion(test: dict) -> bool:
     return b"libcriterion" in Path(test["cmd"][0]).read_bytes()
 
 
-def run(build: Path, test: dict, environment: dict, filters: list) -> tuple:
-    """(passed, failed) of one program."""
-    patterns = []
+def run(build: Path, test: dict, reports: Path, filters: list) -> tuple:
+    """(passed, failed) of one program; each of its tests is counted once."""
+    arguments = []
     if is_criterion(test):
-        patterns = [word for name in filters for word in ("--filter", f"*{name}*")]
+        arguments = [f"-j{JOBS}"] + [word for name in filters for word in ("--filter", f"*{name}*")]
     elif filters and not any(name in test["name"] for name in filters):
         return 0, 0
+    begin, known = time.monotonic(), set(reports.iterdir())
+    output, code = execute(test["cmd"] + arguments, test.get("workdir") or build, reports)
+    found = SYNTHESIS.search(COLOURS.sub("", output))
+    if found:
+        tested, passed = int(found[1]), int(found[2])
+        failed = tested - passed
+    else:
+        tested, failed = 1, int(code != 0)
+    told = [path for path in sorted(reports.iterdir()) if path not in known and path.stat().st_size]
+    texts = {path: path.read_text(encoding="utf-8", errors="replace") for path in told}
+    # one that leaked was counted as passed; one that the sanitizer stopped has failed already
+    failed = min(tested, failed + sum(LEAK in text for text in texts.values()))
+    if failed == 0 and (code != 0 or texts or UNDEFINED in output):
+        failed = 1
+    passed = max(0, tested - failed)
+    seconds = time.monotonic() - begin
+    print(f"{test['name']}: {passed} passed, {failed} failed in {seconds:.1f} s", flush=True)
+    if failed:
+        print(output.rstrip() + f"\n{test['name']}: exit code {code}", flush=True)
+        show_reports(texts)
+    return passed, failed
+
+
+def execute(command: list, directory, reports: Path) -> tuple:
+    """(output, exit code); -1 if it did not end."""
+    environment = {
+        **os.environ,
+        "CRITERION_USE_COLORS": "never",
+        "ASAN_OPTIONS": f"log_path={reports}/asan:detect_leaks=1:strict_string_checks=1",
+        "UBSAN_OPTIONS": f"log_path={reports}/ubsan:print_stacktrace=1:halt_on_error=1",
+    }
     try:
         done = subprocess.run(
-            test["cmd"] + patterns,
+            command,
             env=environment,
-            cwd=test.get("workdir") or build,  # as meson test has it
+            cwd=directory,  # as meson test has it
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             timeout=PROGRAM_TIMEOUT_S,
             check=False,
         )
-        output, code = done.stdout.decode(errors="replace"), done.returncode
+        return done.stdout.decode(errors="replace"), done.returncode
     except subprocess.TimeoutExpired as late:
         output = (late.stdout or b"").decode(errors="replace")
-        output += f"\nstopped: it did not end within {PROGRAM_TIMEOUT_S} s"
-        code = -1
-    found = SYNTHESIS.search(COLOURS.sub("", output))
-    if found:
-        tested, passed = int(found[1]), int(found[2])
-        failed = tested - passed
-        if failed == 0 and (code != 0 or UNDEFINED in output):
-            failed = 1
-    else:
-        passed, failed = (1, 0) if code == 0 else (0, 1)
-    print(f"{test['name']}: {passed} passed, {failed} failed", flush=True)
-    if failed:
-        print(output.rstrip() + f"\n{test['name']}: exit code {code}", flush=True)
-    return passed, failed
+        return output + f"\nstopped: it did not end within {PROGRAM_TIMEOUT_S} s", -1
 
 
-def show_reports(directory: Path) -> int:
-    reports = sorted(path for path in directory.iterdir() if path.stat().st_size)
-    for report in reports:
-        lines = report.read_text(encoding="utf-8", errors="replace").splitlines()
+def show_reports(texts: dict) -> None:
+    for report, text in texts.items():
+        lines = text.splitlines()
         print(f"sanitizer report {report.name}:")
         print("\n".join(f"    {line}" for line in lines[:REPORT_LINES]))
         if len(lines) > REPORT_LINES:
             print(f"    ... {len(lines) - REPORT_LINES} more lines")
-    return len(reports)
 
 
 def main() -> int:
@@ -102,17 +124,9 @@ def main() -> int:
     tests = registered(options.build, options.live, options.sanitized)
     passed = failed = 0
     with tempfile.TemporaryDirectory(prefix="lockstep-tests.") as work:
-        reports = Path(work)
-        environment = {
-            **os.environ,
-            "CRITERION_USE_COLORS": "never",
-            "ASAN_OPTIONS": f"log_path={reports}/asan:detect_leaks=1:strict_string_checks=1",
-            "UBSAN_OPTIONS": f"log_path={reports}/ubsan:print_stacktrace=1:halt_on_error=1",
-        }
         for test in tests:
-            good, bad = run(options.build, test, environment, options.filter)
+            good, bad = run(options.build, test, Path(work), options.filter)
             passed, failed = passed + good, failed + bad
-        failed += show_reports(reports)
     if not tests and not options.live:
         print(f"no test is registered in {options.build}")
         failed += 1

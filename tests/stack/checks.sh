@@ -30,7 +30,6 @@ command_test() {
         say "== unit and mock tests"
         test_programs build -- "${names[@]}"
         say "== the same with the address and undefined behaviour sanitizers"
-        build_sanitized
         test_programs build-asan --sanitized -- "${names[@]}"
     fi
     if [[ $live == yes ]]; then
@@ -51,7 +50,11 @@ test_programs() {
     for name in "$@"; do
         options+=(--filter "$name")
     done
-    build_tests "$dir"
+    if [[ " ${options[*]} " == *" --sanitized "* ]]; then
+        build_sanitized -- quick_tests
+    else
+        build_tests "$dir"
+    fi
     # the virtual environment first: scripts among the tests find their packages there
     PATH=$(deps_venv_dir)/bin:$PATH "$(deps_python)" "$ROOT/tests/stack/c_tests.py" "$ROOT/$dir" \
         --json-summary "$(mktemp "$test_work/XXXXXX.json")" "${options[@]}" || true

@@ -73,9 +73,15 @@ class Proc:
         return known["pid"]
 
     def _known(self):
+        """What start() wrote; None for anything else. An older version wrote no "ready"."""
         try:
-            return json.loads(self.pid_file.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            known = json.loads(self.pid_file.read_text(encoding="utf-8"))
+            return {
+                "pid": int(known["pid"]),
+                "start_time": known["start_time"],
+                "ready": known.get("ready", False),
+            }
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
 
     def mark_ready(self) -> None:
