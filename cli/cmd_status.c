@@ -38,8 +38,8 @@ static const struct argp_option options[] = {
     {"all", 'a', NULL, 0, "Show all sinks (the default)", 0},
     {"watch", 'w', NULL, 0,
      "Look again every second, until Ctrl-C (a table every 2 s where stdout is no terminal)", 0},
-    {"until-caught-up", OPT_UNTIL, "SECONDS", OPTION_ARG_OPTIONAL,
-     "Look again until every chosen sink is RUNNING or STOPPED with lag 0, for at most SECONDS "
+    {"until-caught-up", OPT_UNTIL, "S", OPTION_ARG_OPTIONAL,
+     "Look again until every chosen sink is RUNNING or STOPPED with lag 0, for at most S seconds "
      "(default 600); without --watch only the last look is printed",
      0},
     {"json", OPT_JSON, NULL, 0, "Print one JSON object (with --watch one a line)", 0},
@@ -49,9 +49,9 @@ static const struct argp_option options[] = {
 static const char doc[] =
     "Shows where every sink stands: its state, how far it is behind, what it did.\v"
     "Everything comes from Kafka: no store and no worker is asked. LAG is in records, BEHIND is the "
-    "age of the oldest one that is not final, ETA is when nothing lags if the lag goes on to shrink "
-    "as it did over the last looks (so not on the first one); counts are since the workers' start; "
-    "QUARANTINED is what stands in the sink's quarantine topic.\n\n"
+    "age of the oldest one that is not final, ETA the time until nothing lags, if the lag goes on to "
+    "shrink as it did over the last looks (so none on the first one); counts are since the workers' "
+    "start; QUARANTINED is what stands in the sink's quarantine topic.\n\n"
     "States: STARTING, RUNNING, WAITING (for what the reason says), RETRYING (work is sent again), "
     "HALTED (a person has to act), STOPPED (left cleanly), LOST (fell silent more than 10 s ago), "
     "NEVER RUN.\n\n"
@@ -62,7 +62,7 @@ static const char doc[] =
     "  lockstep status --json | python3 -m json.tool\n\n"
     "Exit codes: 0 every sink is RUNNING, or is not running and has nothing left to do; 1 some sink "
     "is in another state or stopped with records left; 2 Kafka could not be asked. With "
-    "--until-caught-up: 0 all are caught up, 2 some are not after SECONDS (stderr says which), 130 "
+    "--until-caught-up: 0 all are caught up, 2 some are not in time (stderr says which), 130 "
     "interrupted.";
 
 static int64_t seconds_of(const char *text, struct argp_state *state)
