@@ -48,10 +48,10 @@ static const struct argp_option options[] = {
 
 static const char doc[] =
     "Shows where every sink stands: its state, how far it is behind, what it did.\v"
-    "Everything comes from Kafka: no store and no worker is asked. LAG is in records, BEHIND is the "
-    "age of the oldest one that is not final, ETA the time until nothing lags, if the lag goes on to "
-    "shrink as it did over the last looks (so none on the first one); counts are since the workers' "
-    "start; QUARANTINED is what stands in the sink's quarantine topic.\n\n"
+    "Everything comes from Kafka: no store and no worker is asked. LAG is in records, BEHIND is "
+    "the age of the oldest one that is not final, ETA the time until nothing lags, if the lag goes "
+    "on to shrink as it did over the last looks (so none on the first one); counts are since the "
+    "workers' start; QUARANTINED is what stands in the sink's quarantine topic.\n\n"
     "States: STARTING, RUNNING, WAITING (for what the reason says), RETRYING (work is sent again), "
     "HALTED (a person has to act), STOPPED (left cleanly), LOST (fell silent more than 10 s ago), "
     "NEVER RUN.\n\n"
@@ -60,8 +60,8 @@ static const char doc[] =
     "  lockstep status --watch --sink es-primary\n"
     "  lockstep status --until-caught-up=60 && lockstep verify\n"
     "  lockstep status --json | python3 -m json.tool\n\n"
-    "Exit codes: 0 every sink is RUNNING, or is not running and has nothing left to do; 1 some sink "
-    "is in another state or stopped with records left; 2 Kafka could not be asked. With "
+    "Exit codes: 0 every sink is RUNNING, or is not running and has nothing left to do; 1 some "
+    "sink is in another state or stopped with records left; 2 Kafka could not be asked. With "
     "--until-caught-up: 0 all are caught up, 2 some are not in time (stderr says which), 130 "
     "interrupted.";
 

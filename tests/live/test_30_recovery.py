@@ -48,7 +48,8 @@ class EmptiedStores(unittest.TestCase):
     def test_a_redis_master_that_was_flushed_is_filled_again_by_the_next_run(self):
         sink = harness.CONFIG["sinks"]["redis-a"]
         host, port = sink["nodes"][1].split(":")
-        with redis.Redis(host, int(port), username=sink["user"], password=stores.secret(sink)) as node:
+        login = {"username": sink["user"], "password": stores.secret(sink)}
+        with redis.Redis(host, int(port), **login) as node:
             self.assertGreater(node.dbsize(), 100)
             node.flushall()
         self.assert_lost("redis-a")
