@@ -13,15 +13,18 @@
 #include "consumers/instance_impl.h"
 #include "pipeline/topics.h"
 
-enum { BEAT_MS = 1000, SAY_AGAIN_MS = 10000 };
+enum { BEAT_MS = 1000, SAY_AGAIN_MS = 10000, RATE_SAMPLES = 5 };
 
 struct ls_report {
     struct ls_heartbeat beat;
     struct ls_buf json;
     char key[200];
     int64_t next_beat_ms;
-    int64_t rate_since_ms;
-    uint64_t rate_from;
+    struct rate_sample {
+        int64_t at_ms;
+        uint64_t settled;
+    } samples[RATE_SAMPLES]; /* a ring: the rate is that since the oldest */
+    unsigned n_samples;
     char said[480]; /* the failure that was logged last */
     int64_t said_ms;
     uint64_t unsaid; /* repeats since */
@@ -42,7 +45,6 @@ struct ls_report *ls_report_open(const struct ls_instance *instance)
              beat->instance);
     beat->started_ms = ls_wall_us() / 1000;
     beat->partitions = ls_calloc((size_t)instance->n_partitions, sizeof(*beat->partitions));
-    report->rate_since_ms = ls_mono_ms();
     return report;
 }
 
@@ -59,6 +61,28 @@ static uint64_t settled(const struct ls_instance *instance)
 {
     const uint64_t *counts = instance->totals.counts;
     return counts[LS_APPLIED] + counts[LS_STALE] + counts[LS_SUPERSEDED] + counts[LS_POISON];
+}
+
+/*
+ * Records settled a second, over the last few heartbeats: batches are settled whole, so that a
+ * single second may see none or two.
+ */
+static double measure_rate(struct ls_report *report, int64_t now_ms, uint64_t now_settled)
+{
+    struct rate_sample *oldest = &report->samples[report->n_samples % RATE_SAMPLES];
+    if (report->n_samples < RATE_SAMPLES)
+        oldest = &report->samples[0];
+    double rate = 0;
+    if (report->n_samples > 0 && now_ms > oldest->at_ms)
+        rate = (double)(now_settled - oldest->settled) * 1000.0 / (double)(now_ms - oldest->at_ms);
+    const struct rate_sample *newest =
+        &report->samples[(report->n_samples + RATE_SAMPLES - 1) % RATE_SAMPLES];
+    if (report->n_samples == 0 || now_ms - newest->at_ms >= BEAT_MS / 2) {
+        report->samples[report->n_samples % RATE_SAMPLES] =
+            (struct rate_sample){.at_ms = now_ms, .settled = now_settled};
+        report->n_samples++;
+    }
+    return rate;
 }
 
 static void fill_partitions(struct ls_instance *instance, struct ls_heartbeat *beat)
@@ -91,12 +115,7 @@ void ls_report_beat(struct ls_instance *instance, bool now)
     beat->time_ms = ls_wall_us() / 1000;
     memcpy(beat->counts, instance->totals.counts, sizeof(beat->counts));
     beat->consumed = instance->totals.consumed;
-    if (now_ms - report->rate_since_ms >= BEAT_MS / 2) {
-        beat->rate = (double)(settled(instance) - report->rate_from) * 1000.0 /
-                     (double)(now_ms - report->rate_since_ms);
-        report->rate_from = settled(instance);
-        report->rate_since_ms = now_ms;
-    }
+    beat->rate = measure_rate(report, now_ms, settled(instance));
     fill_partitions(instance, beat);
     ls_buf_clear(&report->json);
     ls_heartbeat_encode(beat, &report->json);
