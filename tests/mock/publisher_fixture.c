@@ -109,17 +109,18 @@ void fixture_open(struct fixture *fixture, int32_t expected_partitions, int deli
         .schema_file = fixture->schema_path,
         .partitions = expected_partitions,
     };
-    static const struct lockstep_property quick[] = {
+    const struct lockstep_property properties[] = {
         {"reconnect.backoff.max.ms", "200"},
         {"socket.timeout.ms", "1000"},
         {"retry.backoff.ms", "20"},
+        {"linger.ms", fixture->linger_ms},
     };
     struct lockstep_options options = LOCKSTEP_OPTIONS_INIT;
     options.brokers = rd_kafka_mock_cluster_bootstraps(fixture->cluster);
     options.entities = &entity;
     options.n_entities = 1;
-    options.properties = quick;
-    options.n_properties = LS_COUNT(quick);
+    options.properties = properties;
+    options.n_properties = LS_COUNT(properties) - (fixture->linger_ms == NULL);
     options.origin = "mock-test";
     options.max_bytes_in_flight = (size_t)8 << 20;
     options.delivery_timeout_ms = delivery_timeout_ms;

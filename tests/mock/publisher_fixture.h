@@ -31,6 +31,7 @@ struct fixture {
     rd_kafka_mock_cluster_t *cluster;
     char schema_path[64];
     lockstep_publisher *publisher;
+    const char *linger_ms; /* set before fixture_open; NULL: librdkafka's own */
     struct fixture_delivery seen[FIXTURE_SEEN_MAX];
     atomic_size_t n_seen;
     atomic_size_t outcomes[3];
