@@ -356,14 +356,9 @@ static void refused(struct ls_redis_lane *lane, size_t index, struct ls_redis_re
                                                                      : LS_REDIS_SET_NEWER);
         redirect(lane, request, (int)index, reply, where);
         return;
-    case LS_REDIS_UNKNOWN:
-        ls_redis_reply_err(&err, reply, where);
-        if (request->kind == LS_REDIS_RECORD &&
-            unit->records[request->index]->attempts >= LS_REDIS_UNKNOWN_MAX)
-            err.class = LS_ERR_FATAL;
-        break;
     case LS_REDIS_HEALS:
     case LS_REDIS_SETUP:
+    case LS_REDIS_UNKNOWN:
     case LS_REDIS_OK:
         ls_redis_reply_err(&err, reply, where);
         lane->map_wanted = true; /* CLUSTERDOWN, READONLY: there may be a new master */

@@ -19,7 +19,6 @@ enum {
     LS_REDIS_UNSENT_BYTES_MAX = 256 * 1024, /* of one connection; one request more at most */
     LS_REDIS_UNANSWERED_MAX = 16384,        /* requests of one connection */
     LS_REDIS_MAP_INTERVAL_MS = 100,         /* between two readings of the map, at least */
-    LS_REDIS_UNKNOWN_MAX = 8, /* attempts of a record that meets an unknown error, then FATAL */
 };
 
 enum ls_redis_request_kind {

@@ -133,7 +133,10 @@ int ls_redis_reply_err(struct ls_err *err, const redisReply *reply, const char *
                                reply->type);
     }
     text[len] = '\0';
-    bool setup = ls_redis_judge(reply) == LS_REDIS_SETUP;
-    return ls_err_set(err, setup ? LS_ERR_FATAL : LS_ERR_RETRY, 0, "%s answered: %s%s", where, text,
-                      setup ? advice(reply) : "");
+    enum ls_redis_answer judged = ls_redis_judge(reply);
+    bool setup = judged == LS_REDIS_SETUP;
+    enum ls_err_class class = setup                        ? LS_ERR_FATAL
+                              : judged == LS_REDIS_UNKNOWN ? LS_ERR_UNKNOWN
+                                                           : LS_ERR_RETRY;
+    return ls_err_set(err, class, 0, "%s answered: %s%s", where, text, setup ? advice(reply) : "");
 }

@@ -33,9 +33,9 @@ Test(redis_reply, errors_are_judged_by_their_first_word)
         {"NOPERM this user has no permissions", LS_REDIS_SETUP, LS_ERR_FATAL},
         {"ERR The user executing the script can't run this command", LS_REDIS_SETUP, LS_ERR_FATAL},
         {"ERR This instance has cluster support disabled", LS_REDIS_SETUP, LS_ERR_FATAL},
-        {"ERR something new", LS_REDIS_UNKNOWN, LS_ERR_RETRY},
-        {"MOVED", LS_REDIS_UNKNOWN, LS_ERR_RETRY},
-        {"", LS_REDIS_UNKNOWN, LS_ERR_RETRY},
+        {"ERR something new", LS_REDIS_UNKNOWN, LS_ERR_UNKNOWN},
+        {"MOVED", LS_REDIS_UNKNOWN, LS_ERR_UNKNOWN},
+        {"", LS_REDIS_UNKNOWN, LS_ERR_UNKNOWN},
     };
     for (size_t i = 0; i < LS_COUNT(cases); i++) {
         redisReply reply = error_reply(cases[i].text);
