@@ -38,7 +38,9 @@ static void on_log(const rd_kafka_t *client, int level, const char *facility, co
     };
     if (level < 0 || level >= (int)LS_COUNT(levels) || is_repeated_trouble(facility))
         return;
-    ls_log(levels[level], "kafka client", "client", client ? rd_kafka_name(client) : NULL,
+    /* A new broker loads its coordinator for some seconds; librdkafka waits for it by itself. */
+    bool passing = strcmp(facility, "GETPID") == 0 && strstr(text, "retrying") != NULL;
+    ls_log(passing ? LS_LOG_DEBUG : levels[level], "kafka client", "client", client ? rd_kafka_name(client) : NULL,
            "facility", facility, "text", text, NULL);
 }
 
