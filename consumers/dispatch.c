@@ -135,9 +135,9 @@ static void wake_brokers(struct ls_instance *instance, unsigned index)
             (partition->at_end ||
              partition->read >= ls_source_cached_end(instance->source, number)))
             continue;
-        ls_source_wake(instance->source, number);
+        bool away = ls_source_wake(instance->source, number) < 0;
         lane->woken = number;
-        lane->woken_ms = ls_mono_ms();
+        lane->woken_ms = ls_mono_ms() + (away ? LS_AWAY_MS : 0);
         return;
     }
 }

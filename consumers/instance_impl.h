@@ -25,6 +25,7 @@ enum {
     LS_HALT_RECHECK_MS = 15000,   /* a halted sink looks again this often */
     LS_UNKNOWN_ATTEMPTS_MAX = 30, /* then an error that no table knows is FATAL */
     LS_WAKE_MS = 20,              /* between two requests that wake a broker, for one lane */
+    LS_AWAY_MS = 5000,            /* ... and after one that it did not answer */
     LS_DRAIN_MS = 20000,          /* SIGTERM: at most this long for what is in flight */
     LS_TAKEN_DRAIN_MS = 5000,     /* partitions that are taken away: likewise */
 };
@@ -145,7 +146,11 @@ void ls_quarantine_put(struct ls_quarantine *quarantine, struct ls_batch *batch,
                        struct ls_record *record, int code, const char *text);
 /* Lets go of all batches: writes that are not confirmed no longer count for them. */
 void ls_quarantine_forget(struct ls_quarantine *quarantine);
-/* Runs delivery callbacks, sends what was kept. -1 when the topic is missing (FATAL). */
+/*
+ * Runs delivery callbacks, sends what was kept. -1 when the topic is missing or refuses a record for
+ * good (FATAL), or when the producer broke and was replaced (RETRY, or FATAL where it was the
+ * set-up that broke it).
+ */
 int ls_quarantine_serve(struct ls_quarantine *quarantine, struct ls_err *err);
 
 /* report.c */

@@ -266,11 +266,13 @@ void ls_source_commit(struct ls_source *source, const int32_t *partitions,
     rd_kafka_topic_partition_list_destroy(list);
 }
 
-void ls_source_wake(struct ls_source *source, int32_t partition)
+int ls_source_wake(struct ls_source *source, int32_t partition)
 {
     int64_t first, end;
-    rd_kafka_query_watermark_offsets(source->client, source->topic, partition, &first, &end,
-                                     WAKE_MS);
+    return rd_kafka_query_watermark_offsets(source->client, source->topic, partition, &first, &end,
+                                            WAKE_MS) == RD_KAFKA_RESP_ERR_NO_ERROR
+               ? 0
+               : -1;
 }
 
 int64_t ls_source_cached_end(struct ls_source *source, int32_t partition)

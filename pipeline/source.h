@@ -74,9 +74,9 @@ void ls_source_commit(struct ls_source *source, const int32_t *partitions,
  * Wakes librdkafka's thread of the partition's broker, by a small request to it. A thread whose
  * queue was full, or that was idle when the partition was begun, may sleep for up to a second before
  * it looks again (librdkafka 2.0.2); when the queue has run empty, that second is lost. Waits for the
- * answer, at most half a second; call it seldom.
+ * answer, at most half a second; call it seldom. -1: no answer, so the broker is not asleep but away.
  */
-void ls_source_wake(struct ls_source *source, int32_t partition);
+int ls_source_wake(struct ls_source *source, int32_t partition);
 
 /* End of a partition's log as last fetched (no request is made), or -1. */
 int64_t ls_source_cached_end(struct ls_source *source, int32_t partition);
