@@ -4,6 +4,7 @@ every sink with its reason, none stops a sink, and no store changes."""
 import unittest
 
 import msgpack
+import yaml
 from confluent_kafka import Producer
 
 import harness
@@ -207,6 +208,33 @@ class BadDays(unittest.TestCase):
             client.delete("um:{stranger}")
             client.close()
             lockstep("verify", config=config)
+
+    def test_a_record_of_a_released_newer_schema_halts_the_sink_until_it_is_upgraded(self):
+        change = harness.own_entity("upgraded", "up", ["redis-a"])
+
+        def change_and_upgrade(config, folder):
+            change(config, folder)
+            schema = yaml.safe_load((folder / "entity.yaml").read_text())
+            schema["version"] = 2
+            schema["fields"].append({"number": 90, "name": "nick", "type": "string", "length": 9})
+            (folder / "entity.yaml").write_text(yaml.safe_dump(schema))
+
+        with harness.configuration(change) as old, harness.configuration(change_and_upgrade) as new:
+            lockstep("topics", "create", config=old)
+            lockstep("schema", "apply", config=old)
+            lockstep("schema", "apply", config=new)
+            lockstep("publish", "--entity", "upgraded", "-", config=new,
+                     stdin='{"id": "one", "nick": "Uno"}\n')
+            with Worker("--all", config=old) as worker:
+                worker.wait_for_log("state=HALTED")
+                self.assertIn("version 2 is released", worker.log())
+            self.assertEqual(stores.quarantined("redis-a", "upgraded"), {})
+            with Worker("--all", config=new):
+                wait_caught_up(["redis-a"], new)
+            lockstep("verify", config=new)
+            back = lockstep("schema", "apply", config=old, expect=None)
+            self.assertNotEqual(back.returncode, 0)
+            self.assertRegex(back.stderr, r"entity\.yaml:\d+: ")
 
     def test_a_typo_in_the_configuration_is_named_with_its_line(self):
         def typo(config, folder):
