@@ -114,12 +114,14 @@ int ls_schema_compatible(const struct ls_schema *previous, const struct ls_schem
                           "%s:1: redis_prefix was released as '%s' and is '%s' here: every entry "
                           "would be lost from sight",
                           next->path, previous->redis_prefix, next->redis_prefix);
-    if (check_fields(previous, next, err) < 0 || check_reserved(previous, next, err) < 0)
-        return -1;
+    /* First: what a newer version has beyond an old file is nothing that the old one took away. */
     if (next->version < previous->version)
         return ls_err_set(err, LS_ERR_FATAL, 0,
-                          "%s:%d: version %" PRIu32 " is older than the released %" PRIu32,
+                          "%s:%d: version %" PRIu32 " is older than the released %" PRIu32
+                          ": use the file of that one",
                           next->path, next->version_line, next->version, previous->version);
+    if (check_fields(previous, next, err) < 0 || check_reserved(previous, next, err) < 0)
+        return -1;
     if (next->version == previous->version && differs(previous, next))
         return ls_err_set(err, LS_ERR_FATAL, 0,
                           "%s:%d: version %" PRIu32 " is released with other contents: raise it",

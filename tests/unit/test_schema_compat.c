@@ -138,6 +138,8 @@ Test(schema_compat, the_version_grows_when_anything_changed)
                                  "max_items: 4, pii: true}\nreserved: [9]\n",
                    "next.yaml:2: version 5 is released with other contents: raise it");
     assert_follows(HEAD(4) KEY A B "reserved: [9]\n",
-                   "next.yaml:2: version 4 is older than the released 5");
+                   "next.yaml:2: version 4 is older than the released 5: use the file of that one");
+    assert_follows(HEAD(4) KEY A "reserved: [9]\n",
+                   "next.yaml:2: version 4 is older than the released 5: use the file of that one");
     assert_follows(HEAD(6) KEY A B "reserved: [9]\n", NULL);
 }
