@@ -147,14 +147,28 @@ static void diff_mapping(const struct es_schema *schema, struct report *report)
         describe_property(property, want, sizeof(want));
         describe_property(found, have, sizeof(have));
         if (found == NULL)
-            say(report, "index %s: field %s is missing, expected %s", index, name, want);
+            say(report, "index %s: field %s is missing, expected %s; " APPLY " adds it", index,
+                name, want);
         else if (!same_property(property, found))
             say(report, "index %s: field %s is %s, expected %s", index, name, have, want);
     }
+}
+
+/*
+ * Fields beyond the schema harm no write: a newer schema was applied before its workers came, or a
+ * field was retired, which Elasticsearch cannot drop. So they are told, and no reason to halt.
+ */
+static void diff_extra_fields(const struct es_schema *schema, struct report *report)
+{
+    json_t *expected = json_object_get(json_object_get(schema->expected, "mappings"), "properties");
+    json_t *live = json_object_get(json_object_get(schema->live, "mappings"), "properties");
+    const char *name;
+    json_t *property;
     json_object_foreach(live, name, property)
     {
         if (json_object_get(expected, name) == NULL)
-            say(report, "index %s: field %s is not in the schema", index, name);
+            say(report, "index %s: field %s is not in the schema (version %u); it does no harm",
+                schema->store->config->index, name, schema->store->schema->version);
     }
 }
 
@@ -338,8 +352,7 @@ int ls_es_check(struct ls_store *opaque, struct ls_err *err)
     } else {
         check_index(&schema, &report);
         if (report.n_lines > 0)
-            rc = ls_err_set(err, LS_ERR_FATAL, 0,
-                            "%s; " APPLY " adds what is missing, `lockstep schema diff` shows all",
+            rc = ls_err_set(err, LS_ERR_FATAL, 0, "%s; `lockstep schema diff` shows all",
                             first.text);
     }
     schema_free(&schema);
@@ -356,9 +369,10 @@ int ls_es_diff(struct ls_store *opaque, ls_line_fn *line, void *line_opaque,
         return -1;
     struct report report = {line, line_opaque, 0};
     if (schema.live == NULL) {
-        say(&report, "index %s does not exist", store->config->index);
+        say(&report, "index %s does not exist; " APPLY " creates it", store->config->index);
     } else {
         diff_mapping(&schema, &report);
+        diff_extra_fields(&schema, &report);
         diff_settings(&schema, "index",
                       json_object_get(json_object_get(schema.expected, "settings"), "index"),
                       json_object_get(json_object_get(schema.live, "settings"), "index"),

@@ -280,6 +280,16 @@ Test(es_store, a_new_field_is_added_and_a_changed_one_is_named)
     cr_expect_not_null(strstr(err.text, "points"), "%s", err.text);
 }
 
+Test(es_store, a_field_of_a_newer_schema_is_named_and_does_not_stop_a_worker)
+{
+    struct ls_err err = {0};
+    LS_CLEANUP_FREE char *path = ls_asprintf("/%s/_mapping", f->index);
+    json_decref(es_http(f, "PUT", path, "{\"properties\":{\"nick\":{\"type\":\"keyword\"}}}"));
+    cr_expect_eq(ls_es_store_ops.check(f->store, &err), 0, "%s", err.text);
+    cr_expect_eq(diff_now(), 1, "%s", ls_buf_cstr(&lines));
+    cr_expect_not_null(strstr(ls_buf_cstr(&lines), "field nick is not in the schema"));
+}
+
 Test(es_store, settings_that_differ_are_named)
 {
     LS_CLEANUP_FREE char *path = ls_asprintf("/%s/_settings", f->index);
