@@ -76,7 +76,7 @@ struct ls_instance {
     struct ls_genesis *genesis; /* by partition, as the log has it */
     int64_t *stop_at;           /* RANGE: exclusive ends by partition, else NULL */
     struct ls_intake intake;
-    struct ls_batch *spare; /* reused, linked by next */
+    struct ls_batch *spare;    /* reused, linked by next */
     uint32_t released_version; /* newest released schema that was looked up */
 
     enum ls_state state;
@@ -147,8 +147,8 @@ void ls_quarantine_put(struct ls_quarantine *quarantine, struct ls_batch *batch,
 /* Lets go of all batches: writes that are not confirmed no longer count for them. */
 void ls_quarantine_forget(struct ls_quarantine *quarantine);
 /*
- * Runs delivery callbacks, sends what was kept. -1 when the topic is missing or refuses a record for
- * good (FATAL), or when the producer broke and was replaced (RETRY, or FATAL where it was the
+ * Runs delivery callbacks, sends what was kept. -1 when the topic is missing or refuses a record
+ * for good (FATAL), or when the producer broke and was replaced (RETRY, or FATAL where it was the
  * set-up that broke it).
  */
 int ls_quarantine_serve(struct ls_quarantine *quarantine, struct ls_err *err);

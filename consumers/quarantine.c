@@ -13,6 +13,8 @@
 #include "pipeline/kafka.h"
 #include "pipeline/topics.h"
 
+enum { FLUSH_MS = 2000 };
+
 /* One write that is not confirmed. */
 struct entry {
     struct entry *next, *prev; /* all that are under way or wait */
@@ -39,6 +41,24 @@ static void unlink_entry(struct entry *entry)
     entry->next->prev = entry->prev;
 }
 
+/*
+ * A write failed. What the broker will never take (too large, no such topic) is a wrong set-up: sent
+ * again it would only fail again, for ever. A broken client is looked at by serve.
+ */
+static void note_failure(struct ls_quarantine *quarantine, rd_kafka_resp_err_t code)
+{
+    if (code == RD_KAFKA_RESP_ERR__FATAL || ls_kafka_class(code) == LS_ERR_RETRY)
+        return;
+    const char *advice = code == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE
+                             ? "; raise its max.message.bytes (`lockstep topics check`)"
+                             : "";
+    ls_kafka_err(&quarantine->failed, code, "a record cannot be quarantined in %s",
+                 quarantine->topic);
+    quarantine->failed.class = LS_ERR_FATAL;
+    size_t len = strlen(quarantine->failed.text);
+    snprintf(quarantine->failed.text + len, sizeof(quarantine->failed.text) - len, "%s", advice);
+}
+
 /* Delivery callback: runs inside rd_kafka_poll in the instance's thread. */
 static void on_delivery(rd_kafka_t *producer, const rd_kafka_message_t *message, void *opaque)
 {
@@ -49,11 +69,7 @@ static void on_delivery(rd_kafka_t *producer, const rd_kafka_message_t *message,
         return; /* a heartbeat: the next one says it again */
     struct ls_quarantine *quarantine = entry->quarantine;
     if (message->err != RD_KAFKA_RESP_ERR_NO_ERROR) {
-        struct ls_err err = {0};
-        ls_kafka_err(&err, message->err, "%s: %s", quarantine->topic,
-                     rd_kafka_err2str(message->err));
-        if (err.class == LS_ERR_FATAL)
-            quarantine->failed = err;
+        note_failure(quarantine, message->err);
         if (entry->batch != NULL) {
             entry->sent = false;
             quarantine->n_unsent++;
@@ -171,9 +187,7 @@ static bool send_entry(struct ls_quarantine *quarantine, struct entry *entry)
         return true;
     }
     rd_kafka_headers_destroy(headers);
-    if (code != RD_KAFKA_RESP_ERR__QUEUE_FULL)
-        ls_err_set(&quarantine->failed, LS_ERR_FATAL, code, "%s refuses a record: %s",
-                   quarantine->topic, rd_kafka_err2str(code));
+    note_failure(quarantine, code);
     return false;
 }
 
@@ -198,9 +212,33 @@ void ls_quarantine_put(struct ls_quarantine *quarantine, struct ls_batch *batch,
     ls_report_error(quarantine->instance, &err);
 }
 
+/*
+ * An idempotent producer that lost its place (the broker forgot it, or restored the topic) takes
+ * nothing any more: heartbeats would end, and no poison would ever be confirmed. Another one is
+ * made, and what it has not confirmed is sent again: the entries' keys make that harmless.
+ */
+static int renew_producer(struct ls_quarantine *quarantine, struct ls_err *err)
+{
+    struct ls_instance *instance = quarantine->instance;
+    char why[256];
+    rd_kafka_resp_err_t code = rd_kafka_fatal_error(instance->producer, why, sizeof(why));
+    if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
+        return 0;
+    rd_kafka_t *producer = ls_quarantine_producer(instance, err);
+    if (producer == NULL)
+        return -1;
+    rd_kafka_purge(instance->producer, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
+    rd_kafka_flush(instance->producer, FLUSH_MS); /* runs the callbacks: all is unsent again */
+    rd_kafka_destroy(instance->producer);
+    instance->producer = producer;
+    return ls_kafka_err(err, code, "the producer of quarantine and heartbeats broke (%s)", why);
+}
+
 int ls_quarantine_serve(struct ls_quarantine *quarantine, struct ls_err *err)
 {
     rd_kafka_poll(quarantine->instance->producer, 0);
+    if (renew_producer(quarantine, err) < 0)
+        return -1;
     for (struct entry *entry = quarantine->entries.next;
          quarantine->n_unsent > 0 && entry != &quarantine->entries; entry = entry->next)
         if (!entry->sent && !send_entry(quarantine, entry))

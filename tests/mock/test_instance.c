@@ -177,13 +177,17 @@ static uint64_t settled(const struct run *run)
     return counts[LS_APPLIED] + counts[LS_STALE] + counts[LS_SUPERSEDED] + counts[LS_POISON];
 }
 
-static int64_t quarantined(void)
+static int64_t records_in(const char *topic)
 {
     int64_t low, high;
-    cr_assert_eq(rd_kafka_query_watermark_offsets(mock.owner, "member.quarantine.fake", 0, &low,
-                                                  &high, 10000),
+    cr_assert_eq(rd_kafka_query_watermark_offsets(mock.owner, topic, 0, &low, &high, 10000),
                  RD_KAFKA_RESP_ERR_NO_ERROR);
     return high;
+}
+
+static int64_t quarantined(void)
+{
+    return records_in("member.quarantine.fake");
 }
 
 Test(instance, every_record_gets_one_verdict_and_they_add_up)
@@ -401,4 +405,32 @@ Test(instance, a_mark_beyond_the_end_of_the_log_halts)
         fake.marks[i] =
             (struct ls_mark){.partition = i, .version = ls_version(1, 500), .genesis = UUID};
     expect_halt("the log went back");
+}
+
+enum { API_PRODUCE = 0 };
+
+Test(instance, a_quarantine_that_never_takes_a_record_halts_the_sink)
+{
+    mock_kafka_put(&mock, STATE, 0, "garbage", "\xc1\xc1", 2);
+    rd_kafka_mock_push_request_errors(mock.cluster, API_PRODUCE, 1,
+                                      RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE);
+    struct run run;
+    run_range(&run);
+    cr_assert_eq(run.rc, -1);
+    cr_assert_eq(run.err.class, LS_ERR_FATAL);
+    cr_assert_not_null(strstr(run.err.text, "member.quarantine.fake"), "%s", run.err.text);
+    cr_assert_not_null(strstr(run.err.text, "max.message.bytes"), "%s", run.err.text);
+}
+
+Test(instance, a_producer_that_broke_is_replaced_and_poison_still_reaches_the_quarantine)
+{
+    rd_kafka_mock_push_request_errors(mock.cluster, API_PRODUCE, 1,
+                                      RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER);
+    struct run run;
+    run_live(&run); /* whose first heartbeat meets the error, and ends that producer */
+    WAIT_FOR(records_in(LS_TOPIC_CONTROL) > 0);
+    mock_kafka_put(&mock, STATE, 0, "garbage", "\xc1\xc1", 2);
+    WAIT_FOR(quarantined() == 1);
+    end_live(&run);
+    cr_assert_eq(run.totals.counts[LS_POISON], 1);
 }
