@@ -1,8 +1,8 @@
 /*
  * The instance's loop. One thread does it all but the stores' I/O: it serves the group, reads,
  * decodes, hands units to lanes, takes verdicts back, writes marks, reports. It never waits for a
- * store except when it opens it at a start, for as long as the connect timeout, so membership in the
- * group survives any outage.
+ * store except when it opens it at a start, for as long as the connect timeout, so membership in
+ * the group survives any outage.
  *
  * A crash at any point loses nothing: positions are marks in the stores, written after their data.
  */
@@ -20,6 +20,7 @@ enum { TICK_MS = 100, PROGRESS_MS = 250, RETRYING_AFTER = 3 };
 void ls_instance_given(void *opaque, const int32_t *partitions, size_t n)
 {
     struct ls_instance *instance = opaque;
+    instance->log_unsure = true;
     for (size_t i = 0; i < n; i++)
         if (partitions[i] < instance->n_partitions)
             instance->partitions[partitions[i]] =
@@ -68,8 +69,8 @@ static void start_again(struct ls_instance *instance, const struct ls_err *err)
     ls_report_state(instance, halt ? LS_STATE_HALTED : LS_STATE_WAITING, err->text);
     ls_startup_undo(instance);
     instance->next_start_ms =
-        ls_mono_ms() + (halt ? LS_HALT_RECHECK_MS : ls_backoff_ms(0, LS_START_RETRY_MS,
-                                                                  LS_START_RETRY_MS));
+        ls_mono_ms() +
+        (halt ? LS_HALT_RECHECK_MS : ls_backoff_ms(0, LS_START_RETRY_MS, LS_START_RETRY_MS));
 }
 
 static void show_running(struct ls_instance *instance)
@@ -79,6 +80,10 @@ static void show_running(struct ls_instance *instance)
             ls_report_state(instance, LS_STATE_RETRYING, instance->last_error);
             return;
         }
+    }
+    if (instance->next_begin_ms != 0) {
+        ls_report_state(instance, LS_STATE_RETRYING, instance->last_error);
+        return;
     }
     int owned = 0;
     for (int32_t i = 0; i < instance->n_partitions; i++)
@@ -156,7 +161,8 @@ static int open_instance(struct ls_instance *instance, struct ls_err *err)
     instance->report = ls_report_open(instance);
     instance->quarantine = ls_quarantine_open(instance);
     instance->producer = ls_quarantine_producer(instance, err);
-    if (instance->producer == NULL || instance->ops->open(instance->sink_config, &instance->sink, err) < 0)
+    if (instance->producer == NULL ||
+        instance->ops->open(instance->sink_config, &instance->sink, err) < 0)
         return -1;
     unsigned n_lanes = instance->ops->n_lanes(instance->sink);
     instance->lanes = ls_calloc(n_lanes, sizeof(*instance->lanes));

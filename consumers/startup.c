@@ -3,14 +3,15 @@
  *
  * The store decides (law 6): a partition begins at its mark in the store, whatever the group's
  * offsets say. A store that is empty gets marks at zero first, then data; a store with data and no
- * mark at all is somebody else's, or older than this log, and halts the sink. The log must be the one
- * that the marks name (law 7): another genesis, or a mark beyond the end of the log, halts before
- * anything is applied.
+ * mark at all is somebody else's, or older than this log, and halts the sink. The log must be the
+ * one that the marks name (law 7): another genesis, or a mark beyond the end of the log, halts
+ * before anything is applied.
  */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "consumers/instance_impl.h"
 #include "pipeline/kafka.h"
@@ -122,13 +123,29 @@ static int begin(struct ls_instance *instance, int32_t number, int64_t offset, s
     return 0;
 }
 
-int ls_startup_begin_given(struct ls_instance *instance, struct ls_err *err)
+/*
+ * A rebalance may come from a change of the topic itself: more partitions, or another log under its
+ * name. Both are found by asking again who the log is.
+ */
+static int check_log(struct ls_instance *instance, struct ls_err *err)
 {
-    bool any = false;
-    for (int32_t i = 0; i < instance->n_partitions; i++)
-        any |= instance->partitions[i].state == LS_PART_GIVEN;
-    if (!any)
+    if (!instance->log_unsure)
         return 0;
+    size_t n = (size_t)instance->n_partitions;
+    LS_CLEANUP_FREE struct ls_genesis *genesis = ls_calloc(n, sizeof(*genesis));
+    if (ls_kafka_genesis(instance->config, instance->sink_config->entity, genesis, err) < 0)
+        return -1;
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(genesis[i].uuid, instance->genesis[i].uuid) != 0)
+            return ls_err_set(err, LS_ERR_FATAL, 0,
+                              "%s was made again while this worker ran: genesis %s was %s",
+                              genesis[i].topic, genesis[i].uuid, instance->genesis[i].uuid);
+    instance->log_unsure = false;
+    return 0;
+}
+
+static int begin_given(struct ls_instance *instance, struct ls_err *err)
+{
     LS_CLEANUP_FREE struct ls_mark *marks =
         ls_calloc((size_t)instance->n_partitions, sizeof(*marks));
     if (read_marks(instance, marks, err) < 0)
@@ -146,6 +163,30 @@ int ls_startup_begin_given(struct ls_instance *instance, struct ls_err *err)
             return -1;
         instance->partitions[i].low_at_ms = marks[i].at_ms;
     }
+    return 0;
+}
+
+static int32_t count_partitions(const struct ls_instance *instance, int state)
+{
+    int32_t n = 0;
+    for (int32_t i = 0; i < instance->n_partitions; i++)
+        n += (int)instance->partitions[i].state == state;
+    return n;
+}
+
+int ls_startup_begin_given(struct ls_instance *instance, struct ls_err *err)
+{
+    bool any = count_partitions(instance, LS_PART_GIVEN) > 0;
+    if ((!any && !instance->log_unsure) || ls_mono_ms() < instance->next_begin_ms)
+        return 0;
+    instance->next_begin_ms = 0;
+    if (check_log(instance, err) == 0 && (!any || begin_given(instance, err) == 0))
+        return 0;
+    if (err->class == LS_ERR_FATAL || count_partitions(instance, LS_PART_BEGUN) == 0)
+        return -1;
+    ls_report_error(instance, err);
+    *err = (struct ls_err){0};
+    instance->next_begin_ms = ls_mono_ms() + LS_BACKOFF_CAP_MS;
     return 0;
 }
 
@@ -169,11 +210,10 @@ static int open_source(struct ls_instance *instance, struct ls_err *err)
         .taken = ls_instance_taken,
     };
     if (instance->options->position == LS_POSITION_MARKS)
-        instance->source = ls_source_group(instance->config, instance->sink_config, &events,
-                                           instance, err);
-    else
         instance->source =
-            ls_source_range(instance->config, instance->sink_config->entity, err);
+            ls_source_group(instance->config, instance->sink_config, &events, instance, err);
+    else
+        instance->source = ls_source_range(instance->config, instance->sink_config->entity, err);
     if (instance->source == NULL)
         return -1;
     for (unsigned i = 0; i < instance->n_lanes; i++)
@@ -185,7 +225,8 @@ static int open_source(struct ls_instance *instance, struct ls_err *err)
 
 int ls_startup(struct ls_instance *instance, struct ls_err *err)
 {
-    if (ls_kafka_genesis(instance->config, instance->sink_config->entity, instance->genesis, err) < 0)
+    if (ls_kafka_genesis(instance->config, instance->sink_config->entity, instance->genesis, err) <
+        0)
         return -1;
     if (instance->store == NULL &&
         instance->store_ops->open(instance->sink_config, &instance->store, err) < 0)
@@ -200,6 +241,8 @@ int ls_startup(struct ls_instance *instance, struct ls_err *err)
     for (int32_t i = 0; i < instance->n_partitions; i++)
         if (check_identity(instance, &marks[i], err) < 0)
             return -1;
+    instance->log_unsure = false;
+    instance->next_begin_ms = 0;
     return instance->source == NULL ? open_source(instance, err) : 0;
 }
 

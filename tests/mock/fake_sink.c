@@ -11,7 +11,7 @@ void fake_reset(void)
     fake.n_entries = 0;
     memset(fake.entries, 0, sizeof(fake.entries));
     memset(fake.marks, 0, sizeof(fake.marks));
-    fake.has_data = false;
+    fake.has_data = fake.no_reads = false;
     fake.decide = NULL;
     pthread_mutex_unlock(&fake.lock);
 }
@@ -45,6 +45,13 @@ unsigned fake_tries(const char *key)
 {
     const struct fake_entry *entry = find(key, strlen(key));
     return entry ? entry->tries : 0;
+}
+
+void fake_no_reads(bool no_reads)
+{
+    pthread_mutex_lock(&fake.lock);
+    fake.no_reads = no_reads;
+    pthread_mutex_unlock(&fake.lock);
 }
 
 struct ls_mark fake_mark(int32_t partition)
@@ -180,7 +187,11 @@ static int has_data(struct ls_store *store, bool *ret, struct ls_err *err)
 static int read_marks(struct ls_store *store, struct ls_mark *marks, size_t n, struct ls_err *err)
 {
     (void)store;
-    (void)err;
+    pthread_mutex_lock(&fake.lock);
+    bool refused = fake.no_reads;
+    pthread_mutex_unlock(&fake.lock);
+    if (refused)
+        return ls_err_set(err, LS_ERR_RETRY, 0, "no reads now");
     for (size_t i = 0; i < n; i++) {
         int32_t partition = marks[i].partition;
         marks[i] = fake_mark(partition);

@@ -1,6 +1,6 @@
 /*
- * A store in memory that does as a test tells it: guarded like a real one, with one lane. The engine
- * is tested against it and librdkafka's mock cluster.
+ * A store in memory that does as a test tells it: guarded like a real one, with one lane. The
+ * engine is tested against it and librdkafka's mock cluster.
  */
 #ifndef LS_TESTS_FAKE_SINK_H
 #define LS_TESTS_FAKE_SINK_H
@@ -24,6 +24,7 @@ struct fake_store {
     size_t n_entries;
     struct ls_mark marks[FAKE_PARTITIONS];
     bool has_data; /* of a stranger */
+    bool no_reads; /* marks can't be read now */
     /* Verdict of a record, and the failure that goes with RETRY, POISON or FATAL in *err. */
     enum ls_verdict (*decide)(const struct ls_record *record, struct ls_err *err);
 };
@@ -37,6 +38,7 @@ struct fake_entry fake_get(const char *key);
 /* For decide(), which is called with the lock held. */
 unsigned fake_tries(const char *key);
 struct ls_mark fake_mark(int32_t partition);
+void fake_no_reads(bool no_reads);
 void fake_decide(enum ls_verdict (*decide)(const struct ls_record *record, struct ls_err *err));
 
 extern const struct ls_sink_ops fake_sink_ops;

@@ -434,3 +434,71 @@ Test(instance, a_producer_that_broke_is_replaced_and_poison_still_reaches_the_qu
     end_live(&run);
     cr_assert_eq(run.totals.counts[LS_POISON], 1);
 }
+
+/* A key of each partition is written; reached() tells how many of them the store has. */
+static void put_everywhere(const char *prefix)
+{
+    for (int32_t i = 0, partition = 0; partition < FAKE_PARTITIONS; i++) {
+        char key[16];
+        snprintf(key, sizeof(key), "%s%d", prefix, i);
+        if (ls_partition_of(ls_shard_of(key, strlen(key)), FAKE_PARTITIONS) != partition)
+            continue;
+        put(key, i);
+        partition++;
+    }
+}
+
+static int reached(const char *prefix)
+{
+    int n = 0;
+    pthread_mutex_lock(&fake.lock);
+    for (size_t i = 0; i < fake.n_entries; i++)
+        n += strncmp(fake.entries[i].key, prefix, strlen(prefix)) == 0;
+    pthread_mutex_unlock(&fake.lock);
+    return n;
+}
+
+struct beat {
+    const char *instance; /* how its key ends */
+    char last[2048];
+};
+
+static void keep_beat(void *opaque, const rd_kafka_message_t *message)
+{
+    struct beat *beat = opaque;
+    size_t len = strlen(beat->instance);
+    if (message->key_len > len &&
+        memcmp((const char *)message->key + message->key_len - len, beat->instance, len) == 0)
+        snprintf(beat->last, sizeof(beat->last), "%.*s", (int)message->len,
+                 (const char *)message->payload);
+}
+
+static void wait_until_it_says(const char *instance, const char *what)
+{
+    struct beat beat = {.instance = instance};
+    struct ls_err err = {0};
+    while (strstr(beat.last, what) == NULL)
+        ls_kafka_read_all(&mock.config, LS_TOPIC_CONTROL, keep_beat, &beat, &err);
+}
+
+Test(instance, partitions_that_cannot_be_begun_do_not_stop_the_others)
+{
+    struct run stays, leaves;
+    run_live(&stays);
+    set_options(&leaves, LS_POSITION_MARKS);
+    leaves.options.number = 1;
+    cr_assert_eq(pthread_create(&leaves.thread, NULL, run_main, &leaves), 0);
+    wait_until_it_says(":1", "RUNNING");
+    put_everywhere("shared-");
+    WAIT_FOR(reached("shared-") == FAKE_PARTITIONS);
+
+    fake_no_reads(true);
+    end_live(&leaves);
+    wait_until_it_says(":0", "no reads now");
+    put_everywhere("meanwhile-");
+    WAIT_FOR(reached("meanwhile-") > 0);
+    cr_assert_lt(reached("meanwhile-"), FAKE_PARTITIONS);
+    fake_no_reads(false);
+    WAIT_FOR(reached("meanwhile-") == FAKE_PARTITIONS);
+    end_live(&stays);
+}
