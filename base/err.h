@@ -12,10 +12,10 @@
 /* What a failure means for the one who met it (docs/ARCHITECTURE.md, "Verdicts"). */
 enum ls_err_class {
     LS_ERR_NONE = 0,
-    LS_ERR_RETRY,  /* may heal by itself: outage, overload, lock, failover */
+    LS_ERR_RETRY,   /* may heal by itself: outage, overload, lock, failover */
     LS_ERR_UNKNOWN, /* in no table: retried a bounded number of times, then it counts as FATAL */
-    LS_ERR_POISON, /* this record (or line, or value) can never be accepted */
-    LS_ERR_FATAL,  /* the set-up is wrong: a person has to act */
+    LS_ERR_POISON,  /* this record (or line, or value) can never be accepted */
+    LS_ERR_FATAL,   /* the set-up is wrong: a person has to act */
 };
 
 struct ls_err {

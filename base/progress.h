@@ -9,8 +9,8 @@
 #include <stdint.h>
 
 struct ls_progress {
-    const char *what;  /* "publish", "verify es-primary" */
-    uint64_t total;    /* 0: unknown, so no ETA */
+    const char *what; /* "publish", "verify es-primary" */
+    uint64_t total;   /* 0: unknown, so no ETA */
     uint64_t done;
     int64_t start_us;
     int64_t drawn_us;

@@ -49,8 +49,8 @@ static int parse_pair(struct reader *reader, struct ls_yaml *map, const yaml_eve
 {
     int line = (int)key_event->start_mark.line + 1;
     if (key_event->type != YAML_SCALAR_EVENT)
-        return ls_err_set(reader->err, LS_ERR_FATAL, 0, "%s:%d: expected a plain key",
-                          reader->path, line);
+        return ls_err_set(reader->err, LS_ERR_FATAL, 0, "%s:%d: expected a plain key", reader->path,
+                          line);
     const char *name = (const char *)key_event->data.scalar.value;
     if (ls_yaml_get(map, name))
         return ls_err_set(reader->err, LS_ERR_FATAL, 0, "%s:%d: key '%s' is there twice",
@@ -141,8 +141,8 @@ static int parse_stream(struct reader *reader, struct ls_yaml **ret)
             type != YAML_DOCUMENT_END_EVENT && type != YAML_STREAM_END_EVENT)
             rc = parse_node(reader, &event, 0, &root);
         else if (type == YAML_DOCUMENT_START_EVENT && root != NULL)
-            rc = ls_err_set(reader->err, LS_ERR_FATAL, 0, "%s:%zu: a second document",
-                            reader->path, event.start_mark.line + 1);
+            rc = ls_err_set(reader->err, LS_ERR_FATAL, 0, "%s:%zu: a second document", reader->path,
+                            event.start_mark.line + 1);
         yaml_event_delete(&event);
         if (rc < 0)
             break;
@@ -245,10 +245,9 @@ int ls_yaml_i64(const char *path, const struct ls_yaml *node, int64_t min, int64
         }
     }
     char found[80];
-    return ls_err_set(err, LS_ERR_FATAL, 0,
-                      "%s:%d: expected a whole number from %lld to %lld, found %s", path,
-                      node->line, (long long)min, (long long)max,
-                      ls_yaml_describe(node, found, sizeof(found)));
+    return ls_err_set(
+        err, LS_ERR_FATAL, 0, "%s:%d: expected a whole number from %lld to %lld, found %s", path,
+        node->line, (long long)min, (long long)max, ls_yaml_describe(node, found, sizeof(found)));
 }
 
 int ls_yaml_bool(const char *path, const struct ls_yaml *node, bool *ret, struct ls_err *err)
@@ -264,8 +263,7 @@ int ls_yaml_bool(const char *path, const struct ls_yaml *node, bool *ret, struct
                       node->line, ls_yaml_describe(node, found, sizeof(found)));
 }
 
-int ls_yaml_text(const char *path, const struct ls_yaml *node, const char **ret,
-                 struct ls_err *err)
+int ls_yaml_text(const char *path, const struct ls_yaml *node, const char **ret, struct ls_err *err)
 {
     if (node->kind == LS_YAML_SCALAR && node->text[0] != '\0') {
         *ret = node->text;

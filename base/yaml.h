@@ -16,11 +16,11 @@ enum ls_yaml_kind { LS_YAML_SCALAR, LS_YAML_LIST, LS_YAML_MAP };
 
 struct ls_yaml {
     enum ls_yaml_kind kind;
-    int line;           /* from 1 */
-    bool quoted;        /* scalar: written in quotes, so not a number, bool or null */
-    char *text;         /* scalar: its text, NUL-terminated, owned by the tree */
-    char **keys;        /* map: key of each item; keys are unique, owned by the tree */
-    int *key_lines;     /* map: line of each key */
+    int line;               /* from 1 */
+    bool quoted;            /* scalar: written in quotes, so not a number, bool or null */
+    char *text;             /* scalar: its text, NUL-terminated, owned by the tree */
+    char **keys;            /* map: key of each item; keys are unique, owned by the tree */
+    int *key_lines;         /* map: line of each key */
     struct ls_yaml **items; /* list and map: the values, owned by the tree */
     size_t n_items;
 };

@@ -22,7 +22,8 @@ void ls_cli_error(const char *format, ...)
 }
 
 static const struct argp_option config_options[] = {
-    {"config", 'c', "FILE", 0, "Configuration (default: $LOCKSTEP_CONFIG, else ./lockstep.yaml)", 90},
+    {"config", 'c', "FILE", 0, "Configuration (default: $LOCKSTEP_CONFIG, else ./lockstep.yaml)",
+     90},
     {0},
 };
 

@@ -30,8 +30,8 @@ int ls_cmd_topics(int argc, char **argv);
 int ls_cmd_verify(int argc, char **argv);
 
 /*
- * -c, --config FILE for every subcommand: use as an argp child (`{&ls_config_argp, 0, NULL, 0}`) with a
- * `const char **` as child input. Default: $LOCKSTEP_CONFIG, else ./lockstep.yaml.
+ * -c, --config FILE for every subcommand: use as an argp child (`{&ls_config_argp, 0, NULL, 0}`)
+ * with a `const char **` as child input. Default: $LOCKSTEP_CONFIG, else ./lockstep.yaml.
  */
 extern const struct argp ls_config_argp;
 

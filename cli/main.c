@@ -27,16 +27,18 @@ static const struct command commands[] = {
 
 static void print_help(FILE *out)
 {
-    fputs("Usage: lockstep COMMAND [OPTION...]\n"
-          "Keeps MySQL shards, Redis Clusters and Elasticsearch clusters in step with one Kafka log.\n\n"
-          "Commands:\n",
-          out);
+    fputs(
+        "Usage: lockstep COMMAND [OPTION...]\n"
+        "Keeps MySQL shards, Redis Clusters and Elasticsearch clusters in step with one Kafka log.\n\n"
+        "Commands:\n",
+        out);
     for (size_t i = 0; i < LS_COUNT(commands); i++)
         fprintf(out, "  %-10s %s\n", commands[i].name, commands[i].summary);
-    fputs("\n`lockstep COMMAND --help` explains a command, with examples.\n"
-          "Exit codes: 0 done, 1 done but something differs or was rejected, 2 failed or could not\n"
-          "tell, 64 wrong arguments, 78 wrong configuration.\n",
-          out);
+    fputs(
+        "\n`lockstep COMMAND --help` explains a command, with examples.\n"
+        "Exit codes: 0 done, 1 done but something differs or was rejected, 2 failed or could not\n"
+        "tell, 64 wrong arguments, 78 wrong configuration.\n",
+        out);
 }
 
 int main(int argc, char **argv)

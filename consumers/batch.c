@@ -45,8 +45,8 @@ uint32_t ls_batch_fetch(struct ls_batch *batch, rd_kafka_queue_t *queue, uint32_
             want = FETCH_CHUNK;
         if (batch->cap_messages < batch->n_messages + want) {
             batch->cap_messages = batch->n_messages + want;
-            batch->messages = ls_realloc(batch->messages,
-                                         batch->cap_messages * sizeof(rd_kafka_message_t *));
+            batch->messages =
+                ls_realloc(batch->messages, batch->cap_messages * sizeof(rd_kafka_message_t *));
         }
         rd_kafka_message_t **into = batch->messages + batch->n_messages;
         ssize_t got = rd_kafka_consume_batch_queue(queue, 0, into, want);
@@ -163,8 +163,8 @@ void ls_batch_read(struct ls_batch *batch, struct ls_intake *intake, const int64
 {
     size_t n = batch->n_messages;
     batch->records = ls_arena_alloc(&batch->arena, n * sizeof(*batch->records));
-    batch->reach = ls_arena_alloc(
-        &batch->arena, (n < REACH_MAX ? n : REACH_MAX) * sizeof(*batch->reach));
+    batch->reach =
+        ls_arena_alloc(&batch->arena, (n < REACH_MAX ? n : REACH_MAX) * sizeof(*batch->reach));
     for (uint32_t i = 0; i < batch->n_messages; i++) {
         const rd_kafka_message_t *message = batch->messages[i];
         if (message->err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {

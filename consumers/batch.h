@@ -1,8 +1,8 @@
 /*
  * A batch: messages of one lane, read and decoded together, with the newest record of each key
  * picked out (law 3). It owns the Kafka messages and an arena, which live exactly as long as it, so
- * records copy nothing. Batches of a lane form a queue in the order in which they were read; the low
- * watermark moves only over the oldest ones that are whole. One thread: the instance's.
+ * records copy nothing. Batches of a lane form a queue in the order in which they were read; the
+ * low watermark moves only over the oldest ones that are whole. One thread: the instance's.
  */
 #ifndef LS_CONSUMERS_BATCH_H
 #define LS_CONSUMERS_BATCH_H
@@ -34,7 +34,7 @@ struct ls_batch {
     struct ls_record **newest; /* in the arena: newest of each key, in the order read */
     uint32_t n_newest;
     struct ls_log_poison *poison; /* in the arena, linked, newest first */
-    struct ls_reach *reach; /* in the arena */
+    struct ls_reach *reach;       /* in the arena */
     uint32_t n_reach;
     uint64_t bytes;
     uint32_t open; /* units and quarantine writes that are not finished: whole when 0 */
@@ -42,8 +42,9 @@ struct ls_batch {
     struct ls_record *newer;
     struct ls_err newer_err;
     /*
-     * A partition that can no longer be read from where it stands (the topic is gone, offsets are out
-     * of range): the sink has to start again from its marks, and its checks will say what is wrong.
+     * A partition that can no longer be read from where it stands (the topic is gone, offsets are
+     * out of range): the sink has to start again from its marks, and its checks will say what is
+     * wrong.
      */
     struct ls_err log_err;
 };
@@ -59,8 +60,8 @@ uint32_t ls_batch_fetch(struct ls_batch *batch, rd_kafka_queue_t *queue, uint32_
 /*
  * Decodes and checks what was fetched, finds the newest of each key; the others get SUPERSEDED and
  * stand in the `displaced` chain of the newest, newest first. stop_at[partition] (NULL: none) is an
- * exclusive upper bound of offsets: what is beyond is passed over. A record of a newer schema stands
- * among the poison, and the first one in newer.
+ * exclusive upper bound of offsets: what is beyond is passed over. A record of a newer schema
+ * stands among the poison, and the first one in newer.
  */
 void ls_batch_read(struct ls_batch *batch, struct ls_intake *intake, const int64_t *stop_at);
 

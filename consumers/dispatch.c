@@ -131,9 +131,8 @@ static void wake_brokers(struct ls_instance *instance, unsigned index)
         if (partition->state != LS_PART_BEGUN ||
             instance->ops->lane_of(instance->sink, number) != index)
             continue;
-        if (partition->heard &&
-            (partition->at_end ||
-             partition->read >= ls_source_cached_end(instance->source, number)))
+        if (partition->heard && (partition->at_end ||
+                                 partition->read >= ls_source_cached_end(instance->source, number)))
             continue;
         bool away = ls_source_wake(instance->source, number) < 0;
         lane->woken = number;

@@ -1,7 +1,7 @@
 /*
- * The sink instance: the one engine. It reads a source, keeps the newest record of each key, applies
- * them through the sink's lanes with bounded work in flight, gives every record one verdict, moves
- * the low watermark, writes the mark into the store and commits.
+ * The sink instance: the one engine. It reads a source, keeps the newest record of each key,
+ * applies them through the sink's lanes with bounded work in flight, gives every record one
+ * verdict, moves the low watermark, writes the mark into the store and commits.
  *
  * Live consumption, replay and resync are the same engine: another source, position and pace.
  */
@@ -44,12 +44,12 @@ struct ls_instance_totals {
 };
 
 /*
- * Runs until *stop is set (then drains: finishes what is in flight for a bounded time, writes marks,
- * commits, leaves) or, for a range, until its end. Blocking; each instance has its own thread.
- * Failures of store or log do not end a live run: the instance waits, retries or halts, and says so
- * in its heartbeats and log. Returns 0, or -1 and err when it could not start at all (no thread, no
- * client), or when a range met a FATAL verdict. progress, if not NULL, is called a few times a
- * second with the totals so far and, for a range, the offsets left.
+ * Runs until *stop is set (then drains: finishes what is in flight for a bounded time, writes
+ * marks, commits, leaves) or, for a range, until its end. Blocking; each instance has its own
+ * thread. Failures of store or log do not end a live run: the instance waits, retries or halts, and
+ * says so in its heartbeats and log. Returns 0, or -1 and err when it could not start at all (no
+ * thread, no client), or when a range met a FATAL verdict. progress, if not NULL, is called a few
+ * times a second with the totals so far and, for a range, the offsets left.
  */
 typedef void ls_instance_progress_fn(void *opaque, const struct ls_instance_totals *totals,
                                      uint64_t offsets_left);

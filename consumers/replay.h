@@ -1,7 +1,7 @@
 /*
- * Replay: a bounded range of the log into sinks, beside live consumption, by the same engine. What a
- * store has already answers STALE; what it lacks is APPLIED. Positions are the run's own; marks and
- * group offsets are left alone.
+ * Replay: a bounded range of the log into sinks, beside live consumption, by the same engine. What
+ * a store has already answers STALE; what it lacks is APPLIED. Positions are the run's own; marks
+ * and group offsets are left alone.
  */
 #ifndef LS_CONSUMERS_REPLAY_H
 #define LS_CONSUMERS_REPLAY_H

@@ -23,8 +23,8 @@ struct ls_refusal { /* why a store refused a record for good: for the quarantine
 };
 
 /*
- * Work for one lane. The lane may not touch it after ls_lane_complete. Only records whose verdict is
- * LS_PENDING are work; others are left alone (a unit comes back with only its retries pending).
+ * Work for one lane. The lane may not touch it after ls_lane_complete. Only records whose verdict
+ * is LS_PENDING are work; others are left alone (a unit comes back with only its retries pending).
  */
 struct ls_unit {
     struct ls_record **records;
@@ -43,8 +43,9 @@ struct ls_unit {
      * Results. For each record: verdict APPLIED, STALE, RETRY, POISON (reject is LS_REJECT_STORE)
      * or FATAL. A store that only counts (MySQL) may not know which record of a statement was
      * stale: then it marks as many of them APPLIED and STALE as the server counted.
-     * err is the worst failure met (FATAL over UNKNOWN over RETRY over POISON), for the log and status; class
-     * NONE when all went well. Each POISON record's own text is set by ls_unit_poison.
+     * err is the worst failure met (FATAL over UNKNOWN over RETRY over POISON), for the log and
+     * status; class NONE when all went well. Each POISON record's own text is set by
+     * ls_unit_poison.
      */
     struct ls_err err;
     struct ls_refusal *refusals; /* one per POISON record, made by ls_unit_poison */
@@ -58,8 +59,8 @@ struct ls_unit {
 void ls_unit_poison(struct ls_unit *unit, struct ls_record *record, int code, const char *text);
 
 /*
- * Gives verdict FATAL (err->class FATAL) or RETRY (RETRY, UNKNOWN) to all pending records. POISON is
- * not for this.
+ * Gives verdict FATAL (err->class FATAL) or RETRY (RETRY, UNKNOWN) to all pending records. POISON
+ * is not for this.
  */
 void ls_unit_fail(struct ls_unit *unit, const struct ls_err *err);
 
@@ -69,14 +70,16 @@ void ls_unit_note(struct ls_unit *unit, const struct ls_err *err);
 /* The lane's end of its queue. Thread-safe. */
 struct ls_lane;
 /*
- * Next unit, waiting up to timeout_ms (-1: for ever, 0: not at all). NULL: none in time, or closing.
+ * Next unit, waiting up to timeout_ms (-1: for ever, 0: not at all). NULL: none in time, or
+ * closing.
  */
 struct ls_unit *ls_lane_take(struct ls_lane *lane, int timeout_ms);
 /* Gives a unit back with its verdicts. */
 void ls_lane_complete(struct ls_lane *lane, struct ls_unit *unit);
 /* True when the lane shall finish what it has taken and return from run_lane. */
 bool ls_lane_closing(struct ls_lane *lane);
-/* An eventfd that is readable while a unit waits or the lane is closing: for poll(2). Do not read it. */
+/* An eventfd that is readable while a unit waits or the lane is closing: for poll(2). Do not read
+ * it. */
 int ls_lane_fd(struct ls_lane *lane);
 
 struct ls_sink; /* each kind embeds its own state behind it */

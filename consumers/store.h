@@ -1,8 +1,8 @@
 /*
  * A store seen by those who read it and set it up: marks at start, schema apply and diff, verify.
- * One handle is one set of connections, used by one thread at a time. Blocking, with the timeouts of
- * the sink's configuration. Errors: RETRY for an outage, FATAL for a wrong set-up (and then the text
- * names the command that mends it).
+ * One handle is one set of connections, used by one thread at a time. Blocking, with the timeouts
+ * of the sink's configuration. Errors: RETRY for an outage, FATAL for a wrong set-up (and then the
+ * text names the command that mends it).
  */
 #ifndef LS_CONSUMERS_STORE_H
 #define LS_CONSUMERS_STORE_H
@@ -15,11 +15,11 @@
 struct ls_image {
     struct ls_span key;
     bool found;
-    bool undecodable;     /* present, but not readable as a record; why says what is wrong */
-    const char *why;      /* NULL unless undecodable */
+    bool undecodable; /* present, but not readable as a record; why says what is wrong */
+    const char *why;  /* NULL unless undecodable */
     bool deleted;
-    uint64_t version;     /* as stored: guards writes */
-    uint64_t hash;        /* recomputed from the content that the store holds, never the stored one */
+    uint64_t version; /* as stored: guards writes */
+    uint64_t hash;    /* recomputed from the content that the store holds, never the stored one */
     uint64_t stored_hash; /* what the sink wrote beside it; 0 where the store keeps none (redis) */
     int64_t at_ms;        /* `_at`; 0 where the store keeps none */
     struct ls_value *values; /* NULL when deleted or undecodable */

@@ -18,8 +18,7 @@ void ls_unit_poison(struct ls_unit *unit, struct ls_record *record, int code, co
 {
     record->verdict = LS_POISON;
     record->reject = LS_REJECT_STORE;
-    unit->refusals =
-        ls_realloc(unit->refusals, (unit->n_refusals + 1) * sizeof(*unit->refusals));
+    unit->refusals = ls_realloc(unit->refusals, (unit->n_refusals + 1) * sizeof(*unit->refusals));
     struct ls_refusal *refusal = &unit->refusals[unit->n_refusals++];
     refusal->record = record;
     refusal->code = code;

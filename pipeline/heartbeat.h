@@ -1,8 +1,8 @@
 /*
- * Heartbeats: what each sink instance says of itself in lockstep.control, about once a second and at
- * every change of state; key `heartbeat/<entity>/<sink>/<instance>`, value JSON (docs/ARCHITECTURE.md).
- * An instance that leaves cleanly writes one last heartbeat with state STOPPED. Status and readers
- * use nothing else of a worker.
+ * Heartbeats: what each sink instance says of itself in lockstep.control, about once a second and
+ * at every change of state; key `heartbeat/<entity>/<sink>/<instance>`, value JSON
+ * (docs/ARCHITECTURE.md). An instance that leaves cleanly writes one last heartbeat with state
+ * STOPPED. Status and readers use nothing else of a worker.
  */
 #ifndef LS_PIPELINE_HEARTBEAT_H
 #define LS_PIPELINE_HEARTBEAT_H
@@ -22,8 +22,8 @@ const char *ls_state_name(enum ls_state state); /* "RUNNING" */
 
 struct ls_heartbeat_partition {
     int32_t partition;
-    int64_t low;    /* next offset: everything before it has its final verdict */
-    int64_t end;    /* end of the log as the worker last saw it, or -1 */
+    int64_t low;       /* next offset: everything before it has its final verdict */
+    int64_t end;       /* end of the log as the worker last saw it, or -1 */
     int64_t low_at_ms; /* LogAppendTime of the newest record before low, or 0 */
 };
 
@@ -45,7 +45,6 @@ struct ls_heartbeat {
 
 void ls_heartbeat_encode(const struct ls_heartbeat *heartbeat, struct ls_buf *buf);
 /* The caller frees ret->partitions. */
-int ls_heartbeat_decode(const char *json, size_t len, struct ls_heartbeat *ret,
-                        struct ls_err *err);
+int ls_heartbeat_decode(const char *json, size_t len, struct ls_heartbeat *ret, struct ls_err *err);
 
 #endif

@@ -50,9 +50,8 @@ static bool has_header(const rd_kafka_message_t *message, const char *name)
 }
 
 /* Key and place. The shard is set where the key is any good. */
-static enum ls_reject check_place(const struct ls_intake *intake,
-                                  const rd_kafka_message_t *message, struct ls_record *record,
-                                  struct ls_err *err)
+static enum ls_reject check_place(const struct ls_intake *intake, const rd_kafka_message_t *message,
+                                  struct ls_record *record, struct ls_err *err)
 {
     if (message->key == NULL) {
         ls_err_set(err, LS_ERR_POISON, LS_REJECT_BAD_KEY, "the record has no key");
@@ -66,7 +65,8 @@ static enum ls_reject check_place(const struct ls_intake *intake,
     int32_t home = ls_partition_of(record->shard, intake->entity->partitions);
     if (home != message->partition) {
         ls_err_set(err, LS_ERR_POISON, LS_REJECT_MISROUTED,
-                   "the key belongs on partition %d: publish with partitioner=murmur2_random", home);
+                   "the key belongs on partition %d: publish with partitioner=murmur2_random",
+                   home);
         return LS_REJECT_MISROUTED;
     }
     if (message->payload == NULL) {
@@ -101,7 +101,8 @@ enum ls_intake_kind ls_intake(struct ls_intake *intake, const rd_kafka_message_t
     struct ls_envelope envelope;
     struct ls_value *values = NULL;
     const struct ls_schema *schema = intake->entity->schema;
-    if (ls_wire_decode(schema, message->payload, message->len, arena, &envelope, &values, err) < 0) {
+    if (ls_wire_decode(schema, message->payload, message->len, arena, &envelope, &values, err) <
+        0) {
         poison(ret, (enum ls_reject)err->code);
         return err->code == LS_REJECT_NEWER_SCHEMA ? LS_INTAKE_NEWER : LS_INTAKE_POISON;
     }

@@ -19,7 +19,7 @@
 
 struct ls_intake {
     const struct ls_entity_config *entity;
-    bool wants_hash;      /* fill in record->hash */
+    bool wants_hash;       /* fill in record->hash */
     struct ls_buf scratch; /* the hash's canonical bytes, reused */
 };
 

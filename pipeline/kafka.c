@@ -40,8 +40,8 @@ static void on_log(const rd_kafka_t *client, int level, const char *facility, co
         return;
     /* A new broker loads its coordinator for some seconds; librdkafka waits for it by itself. */
     bool passing = strcmp(facility, "GETPID") == 0 && strstr(text, "retrying") != NULL;
-    ls_log(passing ? LS_LOG_DEBUG : levels[level], "kafka client", "client", client ? rd_kafka_name(client) : NULL,
-           "facility", facility, "text", text, NULL);
+    ls_log(passing ? LS_LOG_DEBUG : levels[level], "kafka client", "client",
+           client ? rd_kafka_name(client) : NULL, "facility", facility, "text", text, NULL);
 }
 
 /* Sets one property; the value is not shown, as it may be a secret. */

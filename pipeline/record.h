@@ -25,12 +25,12 @@ const char *ls_verdict_name(enum ls_verdict verdict);
 
 struct ls_record {
     const char *key;
-    const char *body; /* wire value */
+    const char *body;              /* wire value */
     const struct ls_value *values; /* schema's order; NULL when deleted */
     uint64_t version;
-    uint64_t hash;  /* `_h`; 0 unless the sink asked for it (ls_sink_ops.wants_hash) */
-    int64_t at_ms;  /* LogAppendTime of the record's original: `_at` */
-    int64_t offset; /* where it stands in the topic that is read */
+    uint64_t hash;               /* `_h`; 0 unless the sink asked for it (ls_sink_ops.wants_hash) */
+    int64_t at_ms;               /* LogAppendTime of the record's original: `_at` */
+    int64_t offset;              /* where it stands in the topic that is read */
     struct ls_record *displaced; /* the next older record of the key in this batch, or NULL */
     uint32_t body_len;
     int32_t partition;
@@ -45,8 +45,8 @@ struct ls_record {
 /*
  * The mark of one partition in one store: everything before `version`'s offset, and that record
  * itself, has its final verdict in that store. Guarded like a record: a mark never moves back by
- * writing an older one. version 0 with a genesis means "nothing yet, and this log"; an empty genesis
- * means that the store has no mark for the partition.
+ * writing an older one. version 0 with a genesis means "nothing yet, and this log"; an empty
+ * genesis means that the store has no mark for the partition.
  */
 struct ls_mark {
     int32_t partition;

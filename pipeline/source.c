@@ -33,7 +33,8 @@ static bool is_begun(const struct ls_source *source, int32_t partition)
     return partition >= 0 && partition < source->n_partitions && source->begun[partition];
 }
 
-/* Changes the assignment by a list and logs a refusal, which only a bug or a lost session causes. */
+/* Changes the assignment by a list and logs a refusal, which only a bug or a lost session causes.
+ */
 static void change_assignment(struct ls_source *source, rd_kafka_topic_partition_list_t *list,
                               bool add)
 {
@@ -110,25 +111,35 @@ static struct ls_source *new_source(const struct ls_config *config,
     return source;
 }
 
-struct ls_source *ls_source_group(const struct ls_config *config,
-                                  const struct ls_sink_config *sink,
+struct ls_source *ls_source_group(const struct ls_config *config, const struct ls_sink_config *sink,
                                   const struct ls_source_events *events, void *opaque,
                                   struct ls_err *err)
 {
     char group[LS_TOPIC_NAME_MAX];
     ls_group_name(sink, group);
     const char *const extra[] = {
-        "group.id", group,
-        "partition.assignment.strategy", "cooperative-sticky",
-        "enable.auto.commit", "false",
-        "enable.auto.offset.store", "false",
-        "auto.offset.reset", "error",
-        "enable.partition.eof", "true",
-        "isolation.level", "read_committed",
-        "session.timeout.ms", "10000",
-        "heartbeat.interval.ms", "2000",
-        "fetch.wait.max.ms", "100",
-        "queued.max.messages.kbytes", "4096",
+        "group.id",
+        group,
+        "partition.assignment.strategy",
+        "cooperative-sticky",
+        "enable.auto.commit",
+        "false",
+        "enable.auto.offset.store",
+        "false",
+        "auto.offset.reset",
+        "error",
+        "enable.partition.eof",
+        "true",
+        "isolation.level",
+        "read_committed",
+        "session.timeout.ms",
+        "10000",
+        "heartbeat.interval.ms",
+        "2000",
+        "fetch.wait.max.ms",
+        "100",
+        "queued.max.messages.kbytes",
+        "4096",
         NULL,
     };
     struct ls_source *source = new_source(config, sink->entity, sink->name, extra, err);
@@ -154,14 +165,22 @@ struct ls_source *ls_source_range(const struct ls_config *config,
 {
     /* The group's name is needed by the client and never used: nothing subscribes or commits. */
     static const char *const extra[] = {
-        "group.id", "lockstep.range",
-        "enable.auto.commit", "false",
-        "enable.auto.offset.store", "false",
-        "auto.offset.reset", "error",
-        "enable.partition.eof", "true",
-        "isolation.level", "read_committed",
-        "fetch.wait.max.ms", "100",
-        "queued.max.messages.kbytes", "4096",
+        "group.id",
+        "lockstep.range",
+        "enable.auto.commit",
+        "false",
+        "enable.auto.offset.store",
+        "false",
+        "auto.offset.reset",
+        "error",
+        "enable.partition.eof",
+        "true",
+        "isolation.level",
+        "read_committed",
+        "fetch.wait.max.ms",
+        "100",
+        "queued.max.messages.kbytes",
+        "4096",
         NULL,
     };
     return new_source(config, entity, "range", extra, err);
@@ -236,7 +255,8 @@ void ls_source_serve(struct ls_source *source)
             ls_log(LS_LOG_WARN, "the broker reports a problem", "topic", source->topic, "error",
                    rd_kafka_message_errstr(message), NULL);
         else
-            ls_log(LS_LOG_ERROR, "a message came outside of its lane", "topic", source->topic, NULL);
+            ls_log(LS_LOG_ERROR, "a message came outside of its lane", "topic", source->topic,
+                   NULL);
         rd_kafka_message_destroy(message);
     }
 }
@@ -253,8 +273,8 @@ void ls_source_clear_fd(struct ls_source *source)
     (void)got; /* non-blocking: nothing to read is fine */
 }
 
-void ls_source_commit(struct ls_source *source, const int32_t *partitions,
-                      const int64_t *offsets, size_t n)
+void ls_source_commit(struct ls_source *source, const int32_t *partitions, const int64_t *offsets,
+                      size_t n)
 {
     if (!source->in_group || n == 0)
         return;
@@ -279,7 +299,8 @@ int64_t ls_source_cached_end(struct ls_source *source, int32_t partition)
 {
     int64_t first, end;
     if (rd_kafka_get_watermark_offsets(source->client, source->topic, partition, &first, &end) !=
-            RD_KAFKA_RESP_ERR_NO_ERROR || end < 0)
+            RD_KAFKA_RESP_ERR_NO_ERROR ||
+        end < 0)
         return -1;
     return end;
 }

@@ -36,8 +36,7 @@ struct ls_source_events {
 };
 
 /* Joins the sink's consumer group. NULL and err on failure. */
-struct ls_source *ls_source_group(const struct ls_config *config,
-                                  const struct ls_sink_config *sink,
+struct ls_source *ls_source_group(const struct ls_config *config, const struct ls_sink_config *sink,
                                   const struct ls_source_events *events, void *opaque,
                                   struct ls_err *err);
 /* Reads partitions of the entity's state topic without any group. */
@@ -67,14 +66,15 @@ int ls_source_fd(const struct ls_source *source);
 void ls_source_clear_fd(struct ls_source *source);
 
 /* Commits next offsets, for lag displays only, without waiting; no-op for a range. */
-void ls_source_commit(struct ls_source *source, const int32_t *partitions,
-                      const int64_t *offsets, size_t n);
+void ls_source_commit(struct ls_source *source, const int32_t *partitions, const int64_t *offsets,
+                      size_t n);
 
 /*
  * Wakes librdkafka's thread of the partition's broker, by a small request to it. A thread whose
- * queue was full, or that was idle when the partition was begun, may sleep for up to a second before
- * it looks again (librdkafka 2.0.2); when the queue has run empty, that second is lost. Waits for the
- * answer, at most half a second; call it seldom. -1: no answer, so the broker is not asleep but away.
+ * queue was full, or that was idle when the partition was begun, may sleep for up to a second
+ * before it looks again (librdkafka 2.0.2); when the queue has run empty, that second is lost.
+ * Waits for the answer, at most half a second; call it seldom. -1: no answer, so the broker is not
+ * asleep but away.
  */
 int ls_source_wake(struct ls_source *source, int32_t partition);
 
