@@ -82,8 +82,8 @@ Test(publisher, deliveries_give_partition_offset_and_version)
     cr_assert_eq(lockstep_publisher_in_flight(fixture.publisher), 0);
 }
 
-/* The mock cluster takes whatever comes, where a broker refuses a batch whose predecessor it has not
- * got: so all of a partition's records must go in one batch. */
+/* The mock cluster takes whatever comes, where a broker refuses a batch whose predecessor it lacks:
+ * so all of a partition's records must go in one batch. */
 Test(publisher, errors_that_heal_cost_neither_a_record_nor_the_order)
 {
     fixture.linger_ms = "500";
