@@ -118,9 +118,15 @@ static void print_side(const char *name, const struct ls_verify_side *side, stru
         ls_buf_printf(buf, "%s has none", name);
         return;
     }
-    ls_buf_printf(buf, "%s has version %u:%" PRId64 " hash %016" PRIx64 "%s", name,
-                  ls_version_generation(side->version), ls_version_offset(side->version),
-                  side->hash, side->deleted ? " (deleted)" : "");
+    if (side->version == 0)
+        ls_buf_printf(buf, "%s has no version", name);
+    else
+        ls_buf_printf(buf, "%s has version %u:%" PRId64, name, ls_version_generation(side->version),
+                      ls_version_offset(side->version));
+    if (side->hash != 0) /* none of what cannot be decoded */
+        ls_buf_printf(buf, " hash %016" PRIx64, side->hash);
+    if (side->deleted)
+        ls_buf_append_str(buf, " (deleted)");
 }
 
 static void print_examples(const struct ls_verify_report *report,
@@ -188,12 +194,13 @@ static void print_advice(const struct ls_verify_report *report, struct ls_buf *b
             counts[LS_DIFF_UNDECODABLE] >
         0)
         ls_buf_printf(buf,
-                      "  Mend it with `lockstep resync --sink %s`, which writes what is missing or "
-                      "older than the log.\n",
+                      "  Mend it with `lockstep resync --sink %s`, which writes what is missing, "
+                      "older, or other at the log's version.\n",
                       name);
-    if (counts[LS_DIFF_AHEAD] + counts[LS_DIFF_EXTRA] + counts[LS_DIFF_DIVERGED] > 0)
-        ls_buf_append_str(buf, "  A resync leaves what has the log's version or a newer one, and "
-                               "what the log does not have: find out who wrote it.\n");
+    if (counts[LS_DIFF_AHEAD] + counts[LS_DIFF_EXTRA] > 0)
+        ls_buf_append_str(buf,
+                          "  A resync leaves what is newer than the log, and what the log does "
+                          "not have: find out who wrote it.\n");
     if (counts[LS_DIFF_QUARANTINED] > 0)
         ls_buf_printf(buf, "  Quarantined: the reasons stand in topic %s.quarantine.%s.\n",
                       report->sink->entity->name, name);

@@ -553,6 +553,39 @@ Test(verify_report, prints_what_is_wrong_and_what_mends_it)
               "%s", text);
 }
 
+Test(verify_report, says_what_a_resync_mends_and_what_it_leaves)
+{
+    struct ls_sink_config a, b;
+    struct ls_verify_report one = printed("mysql", &a), two = printed("redis-a", &b);
+    one.counts[LS_DIFF_DIVERGED] = 1;
+    two.counts[LS_DIFF_AHEAD] = 1;
+    LS_CLEANUP_FREE char *text = table_of(&one, &two, false);
+    cr_expect(strstr(text, "mysql differs from the log: 1 diverged.\n"
+                           "  Mend it with `lockstep resync --sink mysql`, which writes what is "
+                           "missing, older, or other at the log's version.\n"
+                           "redis-a differs from the log: 1 ahead.\n"
+                           "  A resync leaves what is newer than the log") != NULL,
+              "%s", text);
+}
+
+Test(verify_report, what_cannot_be_decoded_has_no_hash)
+{
+    struct ls_sink_config a, b;
+    struct ls_verify_report one = printed("redis-a", &a), two = printed("redis-b", &b);
+    struct ls_verify_example example = {
+        .difference = LS_DIFF_UNDECODABLE,
+        .key = "k",
+        .offset = -1,
+        .store = {.found = true},
+        .why = "the value is shorter than a version",
+    };
+    one.counts[LS_DIFF_UNDECODABLE] = 1;
+    one.examples = &example;
+    one.n_examples = 1;
+    LS_CLEANUP_FREE char *text = table_of(&one, &two, false);
+    cr_expect(strstr(text, "the store has no version; the value is shorter") != NULL, "%s", text);
+}
+
 Test(verify_report, masks_personal_keys_unless_asked)
 {
     struct ls_sink_config a, b;
