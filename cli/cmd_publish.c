@@ -54,7 +54,7 @@ static const struct argp_option options[] = {
      "ndjson or csv (default: csv for a FILE that ends in .csv, else ndjson)", 0},
     {"rejects", OPT_REJECTS, "FILE", 0,
      "Where rejected lines go (default: FILE.rejects, for standard input ./publish.rejects)", 0},
-    {"strict", OPT_STRICT, NULL, 0, "Stop at the first bad line instead of rejecting it", 0},
+    {"strict", OPT_STRICT, NULL, 0, "Stop at the first bad line, and reject none", 0},
     {"from-line", OPT_FROM_LINE, "N", 0,
      "Begin at this line, as an earlier run said; rejects are added to the file", 0},
     {"rate", OPT_RATE, "N", 0, "At most N records a second", 0},
@@ -157,8 +157,13 @@ static int open_input(const struct arguments *arguments, uint64_t *ret_size)
         ls_cli_error("%s: %s", arguments->file, strerror(errno));
         return -1;
     }
-    struct stat status;
-    *ret_size = fstat(fd, &status) == 0 && S_ISREG(status.st_mode) ? (uint64_t)status.st_size : 0;
+    struct stat status = {0};
+    if (fstat(fd, &status) == 0 && S_ISDIR(status.st_mode)) {
+        ls_cli_error("%s: %s", arguments->file, strerror(EISDIR));
+        close(fd);
+        return -1;
+    }
+    *ret_size = S_ISREG(status.st_mode) ? (uint64_t)status.st_size : 0;
     return fd;
 }
 
@@ -183,6 +188,7 @@ static void on_log(void *opaque, int level, const char *text)
     ls_log(level <= 3 ? LS_LOG_ERROR : LS_LOG_INFO, text, NULL);
 }
 
+/* An exit code, after a message where it is not LS_EXIT_OK. */
 static int open_publisher(const struct arguments *arguments, struct ls_publish_job *job)
 {
     struct lockstep_error error = {0};
@@ -195,15 +201,15 @@ static int open_publisher(const struct arguments *arguments, struct ls_publish_j
     publisher.on_log = arguments->verbose ? on_log : NULL;
     if (lockstep_publisher_open(&publisher, &job->publisher, &error) != LOCKSTEP_OK) {
         ls_cli_error("%s", error.text);
-        return -1;
+        return LS_EXIT_CONFIG;
     }
     if (ls_publisher_entity(job->publisher, arguments->entity, &job->entity, &error) !=
         LOCKSTEP_OK) {
         ls_cli_error("%s", error.text);
         lockstep_publisher_close(job->publisher, 0);
-        return -1;
+        return LS_EXIT_USAGE;
     }
-    return 0;
+    return LS_EXIT_OK;
 }
 
 static int exit_code(const struct ls_publish_job *job, enum ls_publish_end end)
@@ -265,7 +271,10 @@ static void print_summary(const struct arguments *arguments, struct ls_publish_j
             arguments->entity, published, job->rejects.count, more, time, rate);
     if (job->rejects.count > 0)
         ls_cli_error("rejected lines and reasons are in %s", job->rejects.path);
-    if (end != LS_PUBLISH_DONE)
+    bool nothing = published + unknown == 0 && job->resume_line == job->from_line;
+    if (end == LS_PUBLISH_FAILED && nothing)
+        ls_cli_error("nothing was published: mend that, and run the same command again");
+    else if (end != LS_PUBLISH_DONE)
         ls_cli_error("%s: go on with --from-line %" PRIu64
                      "; what is published twice by that does no harm",
                      end == LS_PUBLISH_INTERRUPTED ? "interrupted" : "stopped", job->resume_line);
@@ -292,10 +301,11 @@ static int run(const struct arguments *arguments)
         return LS_EXIT_USAGE;
     }
     ls_publish_job_init(&job);
-    if (open_publisher(arguments, &job) < 0) {
+    int code = open_publisher(arguments, &job);
+    if (code != LS_EXIT_OK) {
         if (!standard)
             close(job.fd);
-        return LS_EXIT_CONFIG;
+        return code;
     }
     ls_cli_catch_signals();
     int64_t start_us = ls_mono_us();

@@ -203,6 +203,16 @@ static void wait_for_room(struct ls_publish_job *job, uint64_t first, uint64_t l
     }
 }
 
+/* An earlier run names at most the line after the last: beyond that it is another file. */
+static void check_reached(struct ls_publish_job *job)
+{
+    uint64_t lines = job->lines.next_line - 1;
+    if (job->from_line > lines + 1)
+        ls_err_set(&job->err, LS_ERR_FATAL, 0,
+                   "--from-line %llu: the input ends with line %llu; is it the same file?",
+                   (unsigned long long)job->from_line, (unsigned long long)lines);
+}
+
 static void read_all(struct ls_publish_job *job)
 {
     struct ls_line line;
@@ -210,9 +220,12 @@ static void read_all(struct ls_publish_job *job)
     if (job->csv && read_header(job) == STEP_END)
         return;
     while (!must_stop(job)) {
-        if (ls_lines_next(&job->lines, &line, &job->err) < 0 || line.kind == LS_LINE_END ||
-            line.kind == LS_LINE_STOPPED)
+        if (ls_lines_next(&job->lines, &line, &job->err) < 0 || line.kind == LS_LINE_STOPPED)
             return;
+        if (line.kind == LS_LINE_END) {
+            check_reached(job);
+            return;
+        }
         if (line.number < job->from_line)
             continue;
         /* the header, or the rest of a record that began before from_line */

@@ -161,6 +161,21 @@ class BadInput(unittest.TestCase):
             self.assertNotEqual(strict.returncode, 0)
             self.assertIn(b"line 2", strict.stderr)
 
+    def test_what_cannot_be_begun_says_so_and_publishes_nothing(self):
+        cases = [
+            (("--entity", "membr", "-"), 64, b"no entity 'membr'; there are: member"),
+            (("-e", "member", "--from-line", "3", "-"), 2, b"the input ends with line 1"),
+            (("-e", "member", "--format", "csv", "-"), 2, b"the schema has no field"),
+            (("-e", "member", "/"), 2, b"/: Is a directory"),
+        ]
+        for arguments, code, text in cases:
+            with self.subTest(arguments):
+                done = lockstep("publish", *arguments, stdin=b'{"id": "nowhere"}\n', expect=code)
+                self.assertIn(text, done.stderr)
+                self.assertNotIn(b"go on with", done.stderr)
+        # all of it was published before: nothing is left, and that is no mistake
+        lockstep("publish", "-e", "member", "--from-line", "2", "-", stdin=b'{"id": "n"}\n')
+
 
 class BadDays(unittest.TestCase):
     def test_a_store_that_is_down_is_waited_for_and_named(self):
