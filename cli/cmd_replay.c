@@ -39,8 +39,7 @@ static const struct argp_option resync_option_table[] = {
     {0},
 };
 
-static void add_partition(struct replay_options *options, const char *arg,
-                          struct argp_state *state)
+static void add_partition(struct replay_options *options, const char *arg, struct argp_state *state)
 {
     char *end;
     long number = strtol(arg, &end, 10);
@@ -84,27 +83,39 @@ static error_t parse_replay(int key, char *arg, struct argp_state *state)
     }
 }
 
+#define EXIT_CODES                                                                              \
+    "Exit codes: 0 done (poison is counted and quarantined), 2 failed for some sink, 64 wrong " \
+    "arguments, 78 wrong configuration, 130 interrupted."
+
 static const struct argp_child replay_children[] = {{&ls_config_argp, 0, NULL, 0}, {0}};
 static const struct argp replay_argp = {
-    replay_option_table, parse_replay, NULL,
+    replay_option_table,
+    parse_replay,
+    NULL,
     "Reads the log from its start to its end as of now into stores again, beside live workers. What "
     "a store has already is left alone (stale), what it lacks is mended (applied).\v"
     "Ctrl-C stops it; running it again is always safe.\n\n"
     "Examples:\n"
     "  lockstep replay --all                         everything into every store\n"
-    "  lockstep replay --sink redis-b --partition 3  one partition into one store\n",
-    replay_children, NULL, NULL,
+    "  lockstep replay --sink redis-b --partition 3  one partition into one store\n\n" EXIT_CODES,
+    replay_children,
+    NULL,
+    NULL,
 };
 static const struct argp resync_argp = {
-    resync_option_table, parse_replay, NULL,
+    resync_option_table,
+    parse_replay,
+    NULL,
     "Reads the whole log into a store, writes what it has at the same version again, and gives it "
     "marks where it has none, so that `lockstep run` goes on from there: for a store that halted with "
     "data and no mark, or whose content `lockstep verify` found diverged.\v"
     "Nothing newer is overwritten, and it may run beside live workers. Afterwards `lockstep verify` says whether the store holds "
     "anything that the log does not know.\n\n"
     "Example:\n"
-    "  lockstep resync --sink es-backup\n",
-    replay_children, NULL, NULL,
+    "  lockstep resync --sink es-backup\n\n" EXIT_CODES,
+    replay_children,
+    NULL,
+    NULL,
 };
 
 static const char *outcome(const struct ls_replay_sink *sink)
@@ -116,18 +127,20 @@ static const char *outcome(const struct ls_replay_sink *sink)
 
 static void print_table(const struct ls_replay_sink *sinks, size_t n)
 {
-    printf("%-14s %-12s %10s %10s %10s %11s %7s %10s\n", "SINK", "OUTCOME", "RECORDS", "APPLIED",
+    static const enum ls_verdict shown[] = {LS_APPLIED, LS_STALE, LS_SUPERSEDED, LS_POISON};
+    printf("%-14s %-12s %13s %13s %13s %13s %9s %10s\n", "SINK", "OUTCOME", "RECORDS", "APPLIED",
            "STALE", "SUPERSEDED", "POISON", "RATE");
     for (size_t i = 0; i < n; i++) {
         const struct ls_instance_totals *totals = &sinks[i].totals;
-        char rate[32];
+        char rate[32], count[32];
         double seconds = sinks[i].seconds > 0 ? sinks[i].seconds : 1;
         ls_human_rate((double)totals->consumed / seconds, rate, sizeof(rate));
-        printf("%-14s %-12s %10" PRIu64 " %10" PRIu64 " %10" PRIu64 " %11" PRIu64 " %7" PRIu64
-               " %10s\n",
-               sinks[i].sink->name, outcome(&sinks[i]), totals->consumed,
-               totals->counts[LS_APPLIED], totals->counts[LS_STALE], totals->counts[LS_SUPERSEDED],
-               totals->counts[LS_POISON], rate);
+        printf("%-14s %-12s %13s", sinks[i].sink->name, outcome(&sinks[i]),
+               ls_human_count(totals->consumed, count, sizeof(count)));
+        for (size_t v = 0; v < LS_COUNT(shown); v++)
+            printf(" %*s", shown[v] == LS_POISON ? 9 : 13,
+                   ls_human_count(totals->counts[shown[v]], count, sizeof(count)));
+        printf(" %10s\n", rate);
     }
 }
 

@@ -62,22 +62,28 @@ static error_t parse_run(int key, char *arg, struct argp_state *state)
 
 static const struct argp_child run_children[] = {{&ls_config_argp, 0, NULL, 0}, {0}};
 static const struct argp run_argp = {
-    run_option_table, parse_run, NULL,
+    run_option_table,
+    parse_run,
+    NULL,
     "Applies the log to stores: one consumer group per sink, started at the marks in the store. "
     "Several processes may run the same sink; they share its partitions.\v"
     "SIGTERM or Ctrl-C finishes what is in flight, writes marks, commits and leaves. A second "
     "Ctrl-C ends at once; nothing is lost by that either.\n\n"
     "Examples:\n"
     "  lockstep run --all                          every sink in one process\n"
-    "  lockstep run --sink mysql --sink redis-a    two of them\n",
-    run_children, NULL, NULL,
+    "  lockstep run --sink mysql --sink redis-a    two of them\n\n"
+    "Exit codes: 0 stopped by a signal, 2 some sink could not run, 64 wrong arguments, 78 wrong "
+    "configuration. A halted sink ends nothing: see `lockstep status`.",
+    run_children,
+    NULL,
+    NULL,
 };
 
 static void *worker_main(void *opaque)
 {
     struct worker *worker = opaque;
-    worker->rc = ls_instance_run(&worker->options, &ls_cli_stop, NULL, NULL, &worker->totals,
-                                 &worker->err);
+    worker->rc =
+        ls_instance_run(&worker->options, &ls_cli_stop, NULL, NULL, &worker->totals, &worker->err);
     if (worker->rc < 0)
         ls_log(LS_LOG_ERROR, "sink could not run", "sink", worker->options.sink->name, "error",
                worker->err.text, NULL);

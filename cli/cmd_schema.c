@@ -36,11 +36,12 @@ struct arguments {
 static const char doc[] =
     "Checks, shows, applies and compares the schemas of the configuration's entities."
     "\v"
-    "  check [FILE]  whether the schema files are right, and may follow the released ones (or the\n"
-    "                one given with --against)\n"
+    "  check [FILE]  whether the configuration's schema files are right, and may\n"
+    "                follow the released ones; a FILE is compared with the one that\n"
+    "                --against names, or with none\n"
     "  show [FILE]   the fields, or what a kind of store makes of them\n"
-    "  apply         create what is missing in each store, then release the schema; never alters\n"
-    "                or drops\n"
+    "  apply         create what is missing in each store, then release the schema;\n"
+    "                never alters or drops\n"
     "  diff          what differs between each store and the schema\n\n"
     "Examples:\n"
     "  lockstep schema apply\n"
@@ -48,7 +49,7 @@ static const char doc[] =
     "  lockstep schema show member.yaml --mysql\n"
     "  lockstep schema check member.yaml --against member-released.yaml\n"
     "  lockstep schema show --es-node 16 >> elasticsearch.yml\n\n"
-    "Exit codes: 0 done, 1 diff found something, 2 a store or Kafka could not be asked, 64 wrong\n"
+    "Exit codes: 0 done, 1 diff found something, 2 a store or Kafka could not be asked, 64 wrong "
     "arguments, 78 wrong configuration or schema, or one that may not follow the released one.";
 
 static const struct argp_option options[] = {
@@ -174,6 +175,8 @@ static int check_one(const struct arguments *arguments, const struct ls_config *
                  released);
     } else if (config) {
         snprintf(text, sizeof(text), "is right; none is released");
+    } else {
+        snprintf(text, sizeof(text), "is right; compared with no other (--against, or no FILE)");
     }
     if (code != LS_EXIT_OK)
         ls_cli_error("%s", err.text);

@@ -18,16 +18,15 @@ struct arguments {
 static const char doc[] =
     "Creates, lists or checks the topics of every entity and sink of the configuration."
     "\v"
-    "  create   make what is missing, with a genesis record in each partition of a state topic;\n"
-    "           what exists is never altered; safe to repeat\n"
+    "  create   make what is missing, with a genesis record in each partition of a\n"
+    "           state topic; what exists is never altered; safe to repeat\n"
     "  list     what the configuration needs and what is there\n"
-    "  check    everything on the broker that would break a law, and what to do about it\n\n"
+    "  check    everything on the broker that would break a law, and what mends it\n\n"
     "Examples:\n"
     "  lockstep topics create\n"
     "  lockstep topics check --json | jq '.findings[] | select(.law)'\n\n"
     "Exit codes: 0 done, 1 check found what breaks a law (list: a topic is missing), 2 Kafka "
-    "could\n"
-    "not be asked or refused, 64 wrong arguments, 78 wrong configuration.";
+    "could not be asked or refused, 64 wrong arguments, 78 wrong configuration.";
 
 static const struct argp_option options[] = {
     {"json", 'j', NULL, 0, "Results as JSON on stdout", 0},

@@ -38,8 +38,7 @@ int ls_replay_ranges(const struct ls_config *config, const struct ls_entity_conf
 {
     char topic[LS_TOPIC_NAME_MAX];
     ls_topic_state(entity, topic);
-    rd_kafka_t *client =
-        ls_kafka_client(config, RD_KAFKA_CONSUMER, "range", NULL, NULL, err);
+    rd_kafka_t *client = ls_kafka_client(config, RD_KAFKA_CONSUMER, "range", NULL, NULL, err);
     if (client == NULL)
         return -1;
     struct ls_range *ranges = ls_calloc((size_t)entity->partitions, sizeof(*ranges));
@@ -76,10 +75,10 @@ static void *run_main(void *opaque)
 }
 
 /* Draws until every run is done: all sinks' offsets as one bar. */
-static void show_progress(const struct run *runs, size_t n, uint64_t total)
+static void show_progress(const char *what, const struct run *runs, size_t n, uint64_t total)
 {
     struct ls_progress progress;
-    ls_progress_start(&progress, "replay", total, true);
+    ls_progress_start(&progress, what, total, true);
     for (;;) {
         uint64_t left = 0;
         bool done = true;
@@ -125,7 +124,7 @@ size_t ls_replay_run(const struct ls_config *config, struct ls_replay_sink *sink
             atomic_store(&runs[i].done, true);
         }
     }
-    show_progress(runs, n, total);
+    show_progress(resync ? "resync" : "replay", runs, n, total);
     size_t failed = 0;
     for (size_t i = 0; i < n; i++) {
         if (runs[i].sink != NULL)
