@@ -86,7 +86,7 @@ struct ls_instance {
     int64_t next_begin_ms; /* given partitions could not be begun: when to try again; 0: at once */
     int64_t next_marks_ms;
     bool log_unsure; /* the group was rebalanced: the log may have changed under it */
-    bool dropping; /* letting go of everything: rebalances need not wait for work in hand */
+    bool dropping;   /* letting go of everything: rebalances need not wait for work in hand */
 
     struct ls_instance_totals totals;
     rd_kafka_t *producer; /* quarantine and heartbeats */
@@ -100,8 +100,8 @@ void ls_instance_taken(void *opaque, const int32_t *partitions, size_t n, bool l
 /* startup.c: one try to get going; on -1 err says RETRY (try again soon) or FATAL (halt). */
 int ls_startup(struct ls_instance *instance, struct ls_err *err);
 /*
- * Begins every partition that was given and is not begun yet, from its mark. An outage here does not
- * disturb the partitions that are begun already: the others wait. -1 as ls_startup.
+ * Begins every partition that was given and is not begun yet, from its mark. An outage here does
+ * not disturb the partitions that are begun already: the others wait. -1 as ls_startup.
  */
 int ls_startup_begin_given(struct ls_instance *instance, struct ls_err *err);
 /* Ends all partitions and closes the store, so that ls_startup can begin afresh. */

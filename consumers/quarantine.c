@@ -42,8 +42,8 @@ static void unlink_entry(struct entry *entry)
 }
 
 /*
- * A write failed. What the broker will never take (too large, no such topic) is a wrong set-up: sent
- * again it would only fail again, for ever. A broken client is looked at by serve.
+ * A write failed. What the broker will never take (too large, no such topic) is a wrong set-up:
+ * sent again it would only fail again, for ever. A broken client is looked at by serve.
  */
 static void note_failure(struct ls_quarantine *quarantine, rd_kafka_resp_err_t code)
 {
@@ -85,11 +85,16 @@ static void on_delivery(rd_kafka_t *producer, const rd_kafka_message_t *message,
 rd_kafka_t *ls_quarantine_producer(struct ls_instance *instance, struct ls_err *err)
 {
     static const char *const extra[] = {
-        "acks", "all",
-        "enable.idempotence", "true",
-        "message.timeout.ms", "0",
-        "message.max.bytes", "16777216",
-        "linger.ms", "5",
+        "acks",
+        "all",
+        "enable.idempotence",
+        "true",
+        "message.timeout.ms",
+        "0",
+        "message.max.bytes",
+        "16777216",
+        "linger.ms",
+        "5",
         NULL,
     };
     rd_kafka_conf_t *conf = rd_kafka_conf_new();
@@ -177,7 +182,7 @@ static bool send_entry(struct ls_quarantine *quarantine, struct entry *entry)
     rd_kafka_resp_err_t code = rd_kafka_producev(
         quarantine->instance->producer, RD_KAFKA_V_TOPIC(quarantine->topic),
         RD_KAFKA_V_KEY(key, (size_t)key_len),
-        RD_KAFKA_V_VALUE(record->body ? (void *)(uintptr_t)record->body : (void *)(uintptr_t)"",
+        RD_KAFKA_V_VALUE(record->body ? (void *)(uintptr_t)record->body : (void *)(uintptr_t) "",
                          record->body_len),
         RD_KAFKA_V_HEADERS(headers), RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
         RD_KAFKA_V_OPAQUE(entry), RD_KAFKA_V_END);

@@ -1,7 +1,7 @@
 /*
- * The engine, against librdkafka's mock cluster and a store in memory that refuses what a test wants
- * refused: one verdict for every record, retries of just what was refused, poison to the quarantine
- * with the displaced record in its place, and marks that never pass what is not settled.
+ * The engine, against librdkafka's mock cluster and a store in memory that refuses what a test
+ * wants refused: one verdict for every record, retries of just what was refused, poison to the
+ * quarantine with the displaced record in its place, and marks that never pass what is not settled.
  */
 #include <criterion/criterion.h>
 #include <poll.h>
@@ -19,7 +19,7 @@
 #include "pipeline/topics.h"
 #include "schema/key.h"
 
-#define UUID "0b9d2a5e-3c1f-4b7a-9d68-1f2e3d4c5b6a"
+#define UUID  "0b9d2a5e-3c1f-4b7a-9d68-1f2e3d4c5b6a"
 #define STATE "member.state.1"
 
 static struct mock_kafka mock;
@@ -81,11 +81,10 @@ static void put_up_to(const char *key, int64_t from, int64_t up_to)
         struct ls_value value = {.present = true, .number = n};
         struct ls_buf wire = {0};
         ls_wire_encode(schema, &envelope, &value, &wire);
-        cr_assert_eq(rd_kafka_producev(mock.owner, RD_KAFKA_V_TOPIC(STATE),
-                                       RD_KAFKA_V_PARTITION(partition),
-                                       RD_KAFKA_V_KEY(key, strlen(key)),
-                                       RD_KAFKA_V_VALUE(wire.data, wire.len),
-                                       RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_END),
+        cr_assert_eq(rd_kafka_producev(
+                         mock.owner, RD_KAFKA_V_TOPIC(STATE), RD_KAFKA_V_PARTITION(partition),
+                         RD_KAFKA_V_KEY(key, strlen(key)), RD_KAFKA_V_VALUE(wire.data, wire.len),
+                         RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_END),
                      RD_KAFKA_RESP_ERR_NO_ERROR);
         ls_buf_free(&wire);
     }
@@ -104,7 +103,8 @@ static int64_t n_of(const struct ls_record *record)
     struct ls_value *values;
     struct ls_err err = {0};
     int64_t n = -1;
-    if (ls_wire_decode(schema, record->body, record->body_len, &arena, &envelope, &values, &err) == 0)
+    if (ls_wire_decode(schema, record->body, record->body_len, &arena, &envelope, &values, &err) ==
+        0)
         n = values[0].number;
     ls_arena_free(&arena);
     return n;
@@ -167,8 +167,8 @@ static void end_live(struct run *run)
 }
 
 /* Polls a condition; Criterion's timeout ends a test whose condition never comes. */
-#define WAIT_FOR(condition)                                                                        \
-    while (!(condition))                                                                           \
+#define WAIT_FOR(condition) \
+    while (!(condition))    \
     poll(NULL, 0, 5)
 
 static uint64_t settled(const struct run *run)
@@ -350,7 +350,8 @@ Test(instance, a_sink_starts_at_its_mark)
     put("before", 1);
     int32_t partition = ls_partition_of(ls_shard_of("before", 6), FAKE_PARTITIONS);
     for (int32_t i = 0; i < FAKE_PARTITIONS; i++) {
-        fake.marks[i] = (struct ls_mark){.partition = i, .version = ls_version(1, 0), .genesis = UUID};
+        fake.marks[i] =
+            (struct ls_mark){.partition = i, .version = ls_version(1, 0), .genesis = UUID};
         if (i == partition)
             fake.marks[i].version = ls_version(1, 1);
     }
@@ -394,8 +395,9 @@ Test(instance, data_without_a_mark_halts_and_names_resync)
 Test(instance, another_log_under_the_same_name_halts)
 {
     for (int32_t i = 0; i < FAKE_PARTITIONS; i++)
-        fake.marks[i] = (struct ls_mark){
-            .partition = i, .version = ls_version(1, 0), .genesis = "77777777-7777-4777-8777-777777777777"};
+        fake.marks[i] = (struct ls_mark){.partition = i,
+                                         .version = ls_version(1, 0),
+                                         .genesis = "77777777-7777-4777-8777-777777777777"};
     expect_halt("it was made again");
 }
 
