@@ -22,6 +22,7 @@ struct work {
     struct ls_unit unit;
     struct ls_batch *batch; /* NULL for marks alone */
     unsigned lane;
+    unsigned unknown; /* answers in a row that no table knows; an outage before does not count */
 };
 
 static struct work *new_work(unsigned lane, struct ls_batch *batch)
@@ -270,8 +271,6 @@ static uint32_t settle_records(struct ls_instance *instance, struct work *work, 
         default: /* RETRY */
             if (record->attempts < UINT16_MAX)
                 record->attempts++;
-            if (unit->err.class == LS_ERR_UNKNOWN && record->attempts > LS_UNKNOWN_ATTEMPTS_MAX)
-                *ret_fatal = true;
             record->verdict = LS_PENDING;
             instance->totals.counts[LS_RETRY]++;
         }
@@ -312,7 +311,9 @@ static int settle_unit(struct ls_instance *instance, struct work *work, struct l
     lane->units_out--;
     if (unit->n_marks > 0)
         ls_marks_written(instance, unit);
-    bool settled = false, fatal = unit->err.class == LS_ERR_FATAL;
+    work->unknown = unit->err.class == LS_ERR_UNKNOWN ? work->unknown + 1 : 0;
+    bool settled = false, fatal = unit->err.class == LS_ERR_FATAL ||
+                                  work->unknown > LS_UNKNOWN_ATTEMPTS_MAX;
     uint32_t again = settle_records(instance, work, &settled, &fatal);
     if (unit->err.class != LS_ERR_NONE)
         ls_report_error(instance, &unit->err);

@@ -290,6 +290,26 @@ Test(instance, an_error_in_no_table_is_retried_a_bounded_number_of_times)
     cr_assert_eq(quarantined(), 0, "nothing that may heal is quarantined");
 }
 
+static enum ls_verdict refuse_after_an_outage(const struct ls_record *record, struct ls_err *err)
+{
+    (void)record;
+    if (fake_tries("k") > 50)
+        return LS_APPLIED;
+    bool outage = fake_tries("k") <= 45;
+    ls_err_set(err, outage ? LS_ERR_RETRY : LS_ERR_UNKNOWN, 12345, "not now");
+    return LS_RETRY;
+}
+
+Test(instance, an_outage_does_not_use_up_the_tries_of_an_unknown_error)
+{
+    put("k", 1);
+    fake_decide(refuse_after_an_outage);
+    struct run run;
+    run_range(&run);
+    cr_assert_eq(run.rc, 0, "%s", run.err.text);
+    cr_assert_eq(run.totals.counts[LS_APPLIED], 1);
+}
+
 static enum ls_verdict refuse_set_up(const struct ls_record *record, struct ls_err *err)
 {
     (void)record;
