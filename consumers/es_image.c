@@ -223,12 +223,14 @@ static void check_whole(struct reading *reading, const struct ls_es_doc *doc)
         refuse(reading, "it is deleted and has content");
     if (doc->version < 0)
         refuse(reading, "_version is missing");
+    if (reading->shard < 0)
+        refuse(reading, "_shard is missing");
 }
 
 void ls_es_image(const struct ls_schema *schema, const struct ls_es_doc *doc,
                  struct ls_arena *arena, struct ls_buf *scratch, struct ls_image *ret)
 {
-    struct reading reading = {.schema = schema, .arena = arena};
+    struct reading reading = {.schema = schema, .arena = arena, .shard = -1};
     size_t bytes = (schema->n_fields + 1) * sizeof(*reading.values);
     reading.values = ls_arena_alloc(arena, bytes);
     memset(reading.values, 0, bytes);

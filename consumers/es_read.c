@@ -97,15 +97,25 @@ int ls_es_fetch(struct ls_store *opaque, const struct ls_span *keys, size_t n_ke
     return 0;
 }
 
+/*
+ * Another writer's document may lack _shard, or have one that is none; readers see it all the same.
+ * So the first shard's walk asks for those too, wherever they stand.
+ */
 static void ask_for_page(struct es_store *store, uint16_t shard, const struct ls_buf *after)
 {
     const char *key = store->schema->key.name;
     ls_buf_clear(&store->body);
+    ls_buf_printf(&store->body, "{\"size\":%zu,\"query\":{\"bool\":{\"filter\":[", store->page);
+    if (shard == 0)
+        ls_buf_printf(&store->body,
+                      "{\"bool\":{\"must_not\":{\"range\":{\"_shard\":{\"gt\":0,\"lt\":%d}}}}}",
+                      LS_SHARDS);
+    else
+        ls_buf_printf(&store->body, "{\"term\":{\"_shard\":%u}}", shard);
     ls_buf_printf(&store->body,
-                  "{\"size\":%zu,\"query\":{\"bool\":{\"filter\":[{\"term\":{\"_shard\":%u}},"
-                  "{\"exists\":{\"field\":\"%s\"}}]}},\"sort\":[{\"%s\":\"asc\"}],"
+                  ",{\"exists\":{\"field\":\"%s\"}}]}},\"sort\":[{\"%s\":\"asc\"}],"
                   "\"version\":true,\"track_total_hits\":false",
-                  store->page, shard, key, key);
+                  key, key);
     if (after->len > 0) {
         ls_buf_append_str(&store->body, ",\"search_after\":[");
         ls_es_put_string(&store->body, after->data, after->len);
@@ -154,11 +164,13 @@ static int read_page(struct es_store *store, struct ls_arena *arena, struct ls_i
 static int walk_pages(struct es_store *store, uint16_t shard, struct ls_arena *arena,
                       struct ls_buf *after, ls_page_fn *page, void *opaque, struct ls_err *err)
 {
-    char path[256];
+    char path[256], routing[24] = "";
+    if (shard != 0)
+        snprintf(routing, sizeof(routing), "routing=%u&", shard);
     snprintf(path, sizeof(path),
-             "/_search?routing=%u&preference=lockstep&allow_partial_search_results=false&"
+             "/_search?%spreference=lockstep&allow_partial_search_results=false&"
              "filter_path=hits.hits._id,hits.hits._version,hits.hits._source,hits.hits.sort",
-             shard);
+             routing);
     for (;;) {
         bool too_large;
         ask_for_page(store, shard, after);

@@ -107,6 +107,9 @@ static int merge_image(struct merge *merge, const struct ls_image *image, struct
         };
         snprintf(why, sizeof(why), "stands on shard %u, its own is %u", merge->shard,
                  ls_shard_of(image->key.data, image->key.len));
+        if (image->undecodable)
+            snprintf(why, sizeof(why), "not on its own shard, %u, and no record: %s",
+                     ls_shard_of(image->key.data, image->key.len), image->why);
         ls_verify_note(verify, LS_DIFF_EXTRA, &none, image, why);
         return 0;
     }

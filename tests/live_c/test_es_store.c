@@ -144,6 +144,29 @@ Test(es_store, walks_give_each_record_once_and_no_mark)
     cr_expect_eq(walk_all(), f->n_records);
 }
 
+static int count_ghosts(void *opaque, const struct ls_image *images, size_t n)
+{
+    unsigned *ghosts = opaque;
+    for (size_t i = 0; i < n; i++)
+        *ghosts += images[i].key.len == 5 && memcmp(images[i].key.data, "ghost", 5) == 0 &&
+                   images[i].undecodable;
+    return 0;
+}
+
+Test(es_store, a_document_that_another_writer_made_without_a_shard_is_walked)
+{
+    LS_CLEANUP_FREE char *path = ls_asprintf("/%s/_doc/ghost?routing=5&refresh=true", f->index);
+    json_decref(es_http(f, "PUT", path, "{\"id\":\"ghost\",\"_deleted\":false}"));
+    es_named(f, "a", 5, "x");
+    apply_all();
+    unsigned ghosts = 0;
+    struct ls_err err = {0};
+    for (unsigned shard = 0; shard < LS_SHARDS; shard++)
+        cr_assert_eq(ls_es_store_ops.walk(f->store, (uint16_t)shard, count_ghosts, &ghosts, &err),
+                     0, "%s", err.text);
+    cr_expect_eq(ghosts, 1);
+}
+
 Test(es_store, a_shard_of_several_pages_is_walked_in_order)
 {
     /* Keys of one shard, more than a page of them. */

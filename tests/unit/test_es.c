@@ -227,7 +227,8 @@ Test(es, wrong_content_is_undecodable_and_names_the_field)
     const struct {
         const char *source, *why;
     } cases[] = {
-        {"{\"id\":\"a\",\"_deleted\":false}", ""},
+        {"{\"id\":\"a\",\"_deleted\":false,\"_shard\":3}", ""},
+        {"{\"id\":\"a\",\"_deleted\":false}", "_shard is missing"},
         {"{\"id\":\"a\",\"points\":\"7\",\"_deleted\":false}", "field points is not int"},
         {"{\"id\":\"a\",\"points\":7.5,\"_deleted\":false}", "field points is not int"},
         {"{\"id\":\"a\",\"points\":9223372036854775808,\"_deleted\":false}",
