@@ -47,6 +47,8 @@ void ls_log(enum ls_log_level level, const char *message, ...)
     strftime(stamp, sizeof(stamp), "%Y-%m-%dT%H:%M:%S", &utc);
 
     struct ls_buf line = {0};
+    if (isatty(STDERR_FILENO)) /* a progress bar may stand there; it is drawn again below */
+        ls_buf_append_str(&line, "\r\033[K");
     ls_buf_printf(&line, "%s.%03ldZ %s ", stamp, now.tv_nsec / 1000000, names[level]);
     ls_buf_append_str(&line, message);
     va_list args;

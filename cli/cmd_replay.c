@@ -193,7 +193,7 @@ static int replay_sinks(const struct ls_config *config, const struct replay_opti
     else
         print_table(sinks, n);
     if (ls_cli_stop) {
-        ls_cli_error("interrupted; run the same command again to go on: what is there is skipped");
+        ls_cli_error("interrupted; it is safe to run the same command again, from the beginning");
         return LS_EXIT_INTERRUPTED;
     }
     return failed ? LS_EXIT_FAILED : LS_EXIT_OK;
