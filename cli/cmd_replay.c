@@ -128,17 +128,17 @@ static const char *outcome(const struct ls_replay_sink *sink)
 static void print_table(const struct ls_replay_sink *sinks, size_t n)
 {
     static const enum ls_verdict shown[] = {LS_APPLIED, LS_STALE, LS_SUPERSEDED, LS_POISON};
-    printf("%-14s %-12s %13s %13s %13s %13s %9s %10s\n", "SINK", "OUTCOME", "RECORDS", "APPLIED",
+    printf("%-14s %-12s %11s %11s %11s %11s %7s %10s\n", "SINK", "OUTCOME", "RECORDS", "APPLIED",
            "STALE", "SUPERSEDED", "POISON", "RATE");
     for (size_t i = 0; i < n; i++) {
         const struct ls_instance_totals *totals = &sinks[i].totals;
         char rate[32], count[32];
         double seconds = sinks[i].seconds > 0 ? sinks[i].seconds : 1;
         ls_human_rate((double)totals->consumed / seconds, rate, sizeof(rate));
-        printf("%-14s %-12s %13s", sinks[i].sink->name, outcome(&sinks[i]),
+        printf("%-14s %-12s %11s", sinks[i].sink->name, outcome(&sinks[i]),
                ls_human_count(totals->consumed, count, sizeof(count)));
         for (size_t v = 0; v < LS_COUNT(shown); v++)
-            printf(" %*s", shown[v] == LS_POISON ? 9 : 13,
+            printf(" %*s", shown[v] == LS_POISON ? 7 : 11,
                    ls_human_count(totals->counts[shown[v]], count, sizeof(count)));
         printf(" %10s\n", rate);
     }

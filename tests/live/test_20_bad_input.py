@@ -165,7 +165,7 @@ class BadInput(unittest.TestCase):
         cases = [
             (("--entity", "membr", "-"), 64, b"no entity 'membr'; there are: member"),
             (("-e", "member", "--from-line", "3", "-"), 2, b"the input ends with line 1"),
-            (("-e", "member", "--format", "csv", "-"), 2, b"the schema has no field"),
+            (("-e", "member", "--format", "csv", "-"), 2, b"header, column 1"),
             (("-e", "member", "/"), 2, b"/: Is a directory"),
         ]
         for arguments, code, text in cases:
