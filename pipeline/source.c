@@ -136,6 +136,8 @@ struct ls_source *ls_source_group(const struct ls_config *config, const struct l
         "10000",
         "heartbeat.interval.ms",
         "2000",
+        "topic.metadata.refresh.interval.ms", /* how soon more partitions are noticed */
+        "30000",
         "fetch.wait.max.ms",
         "100",
         "queued.max.messages.kbytes",
