@@ -568,6 +568,20 @@ Test(verify_report, says_what_a_resync_mends_and_what_it_leaves)
               "%s", text);
 }
 
+Test(verify_report, tells_how_long_elasticsearch_refuses_what_was_deleted_by_hand)
+{
+    struct ls_sink_config a, b;
+    struct ls_verify_report one = printed("mysql", &a), two = printed("es-primary", &b);
+    a.kind = LS_SINK_MYSQL;
+    b.kind = LS_SINK_ES;
+    one.counts[LS_DIFF_MISSING] = 1;
+    LS_CLEANUP_FREE char *other = table_of(&one, &two, false);
+    cr_expect(strstr(other, "gc_deletes") == NULL, "%s", other);
+    two.counts[LS_DIFF_MISSING] = 1;
+    LS_CLEANUP_FREE char *text = table_of(&one, &two, false);
+    cr_expect(strstr(text, "index.gc_deletes (60 s)") != NULL, "%s", text);
+}
+
 Test(verify_report, what_cannot_be_decoded_has_no_hash)
 {
     struct ls_sink_config a, b;
