@@ -5,7 +5,7 @@
  *
  *     log:   shard (2 bytes, big-endian) + key -> version, hash, offset, at_ms (8 each), flags (1)
  *            and room for the body behind
- *     state: "identity" -> format, partitions (4 each), genesis (37)
+ *     state: "identity" -> format, partitions, retired fields (4 each), genesis (37)
  *            "deleted"  -> entries that are deletes (8)
  *            "p" + partition (2 bytes, big-endian) -> next offset, max at_ms, poison (8 each)
  *
@@ -20,7 +20,7 @@
 #include "schema/key.h"
 
 enum {
-    FORMAT = 1,
+    FORMAT = 2,
     PLACE_MAX = 2 + LS_KEY_BYTES_MAX,
     ENTRY_BYTES = 33, /* the body, where it is kept, follows */
     FLAG_DELETED = 1,
@@ -30,8 +30,15 @@ enum {
 struct identity {
     uint32_t format;
     int32_t partitions;
+    uint32_t retired; /* fields that the hashes leave out; the schema only ever adds to them */
     char genesis[37];
 };
+
+static uint32_t retired_fields(const struct ls_ledger *ledger)
+{
+    const struct ls_schema *schema = ledger->entity->schema;
+    return schema != NULL ? (uint32_t)schema->n_reserved : 0;
+}
 
 static size_t put_place(char place[PLACE_MAX], uint16_t shard, const char *key, size_t len)
 {
@@ -340,7 +347,7 @@ int ls_ledger_count(struct ls_ledger *ledger, struct ls_ledger_counts *ret, stru
     return 0;
 }
 
-/* Another format, or another number of partitions, is no identity: it is built again. */
+/* Of another format, number of partitions or set of retired fields: it is built again. */
 int ls_ledger_genesis(struct ls_ledger *ledger, char ret[37], struct ls_err *err)
 {
     MDB_txn *txn;
@@ -352,7 +359,8 @@ int ls_ledger_genesis(struct ls_ledger *ledger, char ret[37], struct ls_err *err
     if (code != MDB_SUCCESS && code != MDB_NOTFOUND && code != MDB_CORRUPTED)
         return ls_ledger_env_err(&ledger->env, code, "read its identity", err);
     bool ours = code == MDB_SUCCESS && identity.format == FORMAT &&
-                identity.partitions == ledger->entity->partitions;
+                identity.partitions == ledger->entity->partitions &&
+                identity.retired == retired_fields(ledger);
     snprintf(ret, 37, "%s", ours ? identity.genesis : code == MDB_NOTFOUND ? "" : "unknown");
     return 0;
 }
@@ -363,6 +371,7 @@ static int reset_in(struct ls_ledger *ledger, MDB_txn *txn, const char *genesis)
     memset(&identity, 0, sizeof(identity)); /* padding too: it is written as it stands */
     identity.format = FORMAT;
     identity.partitions = ledger->entity->partitions;
+    identity.retired = retired_fields(ledger);
     snprintf(identity.genesis, sizeof(identity.genesis), "%s", genesis);
     int code = mdb_drop(txn, ledger->env.log, 0);
     if (code == MDB_SUCCESS)

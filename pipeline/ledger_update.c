@@ -146,6 +146,8 @@ static int look_at_log(struct update *update, char *why, size_t size, struct ls_
         return -1;
     if (*genesis == '\0')
         snprintf(why, size, "%s", why_new);
+    else if (strcmp(genesis, "unknown") == 0)
+        snprintf(why, size, "it was made for other partitions or another schema");
     else if (strcmp(genesis, reader->genesis) != 0)
         snprintf(why, size, "it was of another log (genesis %s)", genesis);
     if (*why == '\0' && !reader->checked_times) {

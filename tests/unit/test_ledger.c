@@ -232,6 +232,17 @@ Test(ledger, another_number_of_partitions_is_another_log)
     entity.partitions = 4;
 }
 
+Test(ledger, hashes_with_a_field_that_was_retired_since_are_built_again)
+{
+    struct ls_schema retired = {.n_reserved = 1};
+    entity.schema = &retired;
+    reopen();
+    char genesis[37];
+    OK(ls_ledger_genesis(ledger, genesis, &err));
+    cr_expect_str_eq(genesis, "unknown");
+    entity.schema = NULL;
+}
+
 /* The child is killed with a transaction committed and nothing synced. */
 Test(ledger, keeps_committed_records_when_the_process_is_killed)
 {
