@@ -83,7 +83,7 @@ def _stop(instance: Instance, names: list, timeout_s: float = None) -> int:
         if timeout_s is None and outcome not in ("stopped", "was not running"):
             print(f"  {proc.name}: {outcome}", file=sys.stderr)
     print(
-        f"stack '{instance.name}': {len(running)} processes stopped "
+        f"stack '{instance.name}': {len(running)} process{'' if len(running) == 1 else 'es'} stopped "
         f"in {time.monotonic() - begin:.1f} s"
     )
     return 0
