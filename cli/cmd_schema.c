@@ -40,7 +40,8 @@ static const char doc[] =
     "                follow the released ones; a FILE is compared with the one that\n"
     "                --against names, or with none\n"
     "  show [FILE]   the fields, or what a kind of store makes of them\n"
-    "  apply         create what is missing in each store, then release the schema;\n"
+    "  apply         create what is missing in each store, then, when all stores of the\n"
+    "                configuration have it (no --sink), release the schema;\n"
     "                never alters or drops\n"
     "  diff          what differs between each store and the schema\n\n"
     "Examples:\n"
@@ -289,13 +290,13 @@ static void print_job(const struct ls_schema_job *job, bool verbose)
 }
 
 /* Whether any of the chosen sinks is of the entity. */
-static bool is_chosen(const struct ls_entity_config *entity,
-                      const struct ls_sink_config *const *sinks, size_t n)
+static size_t count_chosen(const struct ls_entity_config *entity,
+                           const struct ls_sink_config *const *sinks, size_t n)
 {
+    size_t chosen = 0;
     for (size_t i = 0; i < n; i++)
-        if (sinks[i]->entity == entity)
-            return true;
-    return false;
+        chosen += sinks[i]->entity == entity;
+    return chosen;
 }
 
 /* Refuses an incompatible schema before any store is touched. */
@@ -305,7 +306,7 @@ static int check_entities(const struct ls_config *config, const struct ls_sink_c
     for (size_t i = 0; i < config->n_entities; i++) {
         uint32_t released = 0;
         struct ls_err err = {0};
-        if (!is_chosen(&config->entities[i], sinks, n) ||
+        if (count_chosen(&config->entities[i], sinks, n) == 0 ||
             ls_schema_check_released(config, config->entities[i].schema, &released, &err) == 0)
             continue;
         ls_cli_error("%s", err.text);
@@ -314,13 +315,30 @@ static int check_entities(const struct ls_config *config, const struct ls_sink_c
     return LS_EXIT_OK;
 }
 
+/* A schema is released when every store of the configuration has it, not only those of --sink. */
+static bool all_chosen(const struct ls_config *config, const struct ls_entity_config *entity,
+                       size_t n_chosen)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < config->n_sinks; i++)
+        n += config->sinks[i].entity == entity;
+    return n_chosen >= n;
+}
+
 static int release_entities(const struct ls_config *config,
                             const struct ls_sink_config *const *sinks, size_t n, json_t *released)
 {
     for (size_t i = 0; i < config->n_entities; i++) {
         const struct ls_schema *schema = config->entities[i].schema;
-        if (!is_chosen(&config->entities[i], sinks, n))
+        size_t chosen = count_chosen(&config->entities[i], sinks, n);
+        if (chosen == 0)
             continue;
+        if (!all_chosen(config, &config->entities[i], chosen)) {
+            ls_cli_error("%s: version %" PRIu32 " is not released by this, as --sink left stores "
+                         "out; `lockstep schema apply` without it does",
+                         schema->entity, schema->version);
+            continue;
+        }
         bool fresh = false;
         struct ls_err err = {0};
         if (ls_schema_release(config, schema, &fresh, &err) < 0) {

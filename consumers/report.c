@@ -136,11 +136,10 @@ void ls_report_state(struct ls_instance *instance, enum ls_state state, const ch
     instance->state = state;
     snprintf(instance->reason, sizeof(instance->reason), "%.*s", (int)sizeof(instance->reason) - 1,
              reason);
-    enum ls_log_level level =
-        state == LS_STATE_HALTED ? LS_LOG_ERROR
-        : state == LS_STATE_RUNNING || state == LS_STATE_STARTING || state == LS_STATE_STOPPED
-            ? LS_LOG_INFO
-            : LS_LOG_WARN;
+    /* What a sink waits for or retries was logged as the failure that it is. */
+    enum ls_log_level level = state == LS_STATE_HALTED     ? LS_LOG_ERROR
+                              : state == LS_STATE_RETRYING ? LS_LOG_WARN
+                                                           : LS_LOG_INFO;
     ls_log(level, "sink state", "sink", instance->sink_config->name, "state", ls_state_name(state),
            "reason", *reason ? reason : NULL, NULL);
     ls_report_beat(instance, true);
