@@ -9,7 +9,7 @@
 
 #include "base/mem.h"
 
-volatile int ls_cli_stop;
+atomic_int ls_cli_stop;
 
 void ls_cli_error(const char *format, ...)
 {

@@ -6,6 +6,7 @@
 #define LS_CLI_CLI_H
 
 #include <argp.h>
+#include <stdatomic.h>
 
 #include "pipeline/config.h"
 
@@ -49,7 +50,7 @@ int ls_cli_sinks(const struct ls_config *config, char *const *names, size_t n_na
                  bool all_if_none, const struct ls_sink_config ***ret, size_t *ret_n);
 
 /* Set by SIGINT and SIGTERM after ls_cli_catch_signals(); a second SIGINT ends the program. */
-extern volatile int ls_cli_stop;
+extern atomic_int ls_cli_stop;
 void ls_cli_catch_signals(void);
 
 #endif

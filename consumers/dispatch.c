@@ -312,8 +312,8 @@ static int settle_unit(struct ls_instance *instance, struct work *work, struct l
     if (unit->n_marks > 0)
         ls_marks_written(instance, unit);
     work->unknown = unit->err.class == LS_ERR_UNKNOWN ? work->unknown + 1 : 0;
-    bool settled = false, fatal = unit->err.class == LS_ERR_FATAL ||
-                                  work->unknown > LS_UNKNOWN_ATTEMPTS_MAX;
+    bool settled = false,
+         fatal = unit->err.class == LS_ERR_FATAL || work->unknown > LS_UNKNOWN_ATTEMPTS_MAX;
     uint32_t again = settle_records(instance, work, &settled, &fatal);
     if (unit->err.class != LS_ERR_NONE)
         ls_report_error(instance, &unit->err);

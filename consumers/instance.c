@@ -208,7 +208,7 @@ static void close_instance(struct ls_instance *instance)
     free(instance->stop_at);
 }
 
-int ls_instance_run(const struct ls_instance_options *options, const volatile int *stop,
+int ls_instance_run(const struct ls_instance_options *options, const atomic_int *stop,
                     ls_instance_progress_fn *progress, void *opaque,
                     struct ls_instance_totals *ret_totals, struct ls_err *err)
 {

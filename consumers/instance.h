@@ -8,6 +8,8 @@
 #ifndef LS_CONSUMERS_INSTANCE_H
 #define LS_CONSUMERS_INSTANCE_H
 
+#include <stdatomic.h>
+
 #include "consumers/sink.h"
 #include "consumers/store.h"
 #include "pipeline/heartbeat.h"
@@ -53,7 +55,7 @@ struct ls_instance_totals {
  */
 typedef void ls_instance_progress_fn(void *opaque, const struct ls_instance_totals *totals,
                                      uint64_t offsets_left);
-int ls_instance_run(const struct ls_instance_options *options, const volatile int *stop,
+int ls_instance_run(const struct ls_instance_options *options, const atomic_int *stop,
                     ls_instance_progress_fn *progress, void *opaque,
                     struct ls_instance_totals *ret_totals, struct ls_err *err);
 

@@ -19,7 +19,7 @@ struct run {
     pthread_t thread;
     struct ls_replay_sink *sink;
     struct ls_instance_options options;
-    const volatile int *stop;
+    const atomic_int *stop;
     atomic_ullong left; /* offsets not yet settled */
     atomic_bool done;
 };
@@ -96,7 +96,7 @@ static void show_progress(const char *what, const struct run *runs, size_t n, ui
 }
 
 size_t ls_replay_run(const struct ls_config *config, struct ls_replay_sink *sinks, size_t n,
-                     const struct ls_range *ranges, bool resync, const volatile int *stop)
+                     const struct ls_range *ranges, bool resync, const atomic_int *stop)
 {
     struct run *runs = ls_calloc(n, sizeof(*runs));
     uint64_t total = 0;

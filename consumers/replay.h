@@ -6,6 +6,8 @@
 #ifndef LS_CONSUMERS_REPLAY_H
 #define LS_CONSUMERS_REPLAY_H
 
+#include <stdatomic.h>
+
 #include "consumers/instance.h"
 
 struct ls_replay_sink {
@@ -31,7 +33,7 @@ int ls_replay_ranges(const struct ls_config *config, const struct ls_entity_conf
  * sinks[]. Returns how many did not end well.
  */
 size_t ls_replay_run(const struct ls_config *config, struct ls_replay_sink *sinks, size_t n,
-                     const struct ls_range *ranges, bool resync, const volatile int *stop);
+                     const struct ls_range *ranges, bool resync, const atomic_int *stop);
 
 /*
  * After a whole replay: gives a store that has no mark for a partition one at the range's end, so

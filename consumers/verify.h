@@ -15,6 +15,8 @@
 #ifndef LS_CONSUMERS_VERIFY_H
 #define LS_CONSUMERS_VERIFY_H
 
+#include <stdatomic.h>
+
 #include "base/buf.h"
 #include "consumers/store.h"
 #include "pipeline/ledger.h"
@@ -88,9 +90,9 @@ struct ls_verify_model {
     int (*quarantined)(void *opaque, const int32_t *partitions, const int64_t *offsets, size_t n,
                        bool *ret, struct ls_err *err);
     void *opaque;
-    int64_t wait_ms;          /* for what the sink has not passed yet, in all */
-    uint32_t examples;        /* of each difference, at most LS_VERIFY_EXAMPLES_MAX */
-    const volatile int *stop; /* ends early, with an error in the report; may be NULL */
+    int64_t wait_ms;        /* for what the sink has not passed yet, in all */
+    uint32_t examples;      /* of each difference, at most LS_VERIFY_EXAMPLES_MAX */
+    const atomic_int *stop; /* ends early, with an error in the report; may be NULL */
 };
 
 struct ls_verify_job {

@@ -20,6 +20,7 @@
 #ifndef LS_PIPELINE_LEDGER_H
 #define LS_PIPELINE_LEDGER_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -121,7 +122,7 @@ struct ls_ledger_progress {
     /* Called now and then by the updating thread; may be NULL. Offsets, so an upper bound. */
     void (*each)(void *opaque, uint64_t done, uint64_t total);
     void *opaque;
-    const volatile int
+    const atomic_int
         *stop; /* when it becomes non-zero the update ends early, with -1; may be NULL */
 };
 

@@ -16,7 +16,7 @@
 
 enum { READ_BYTES = 256 << 10 };
 
-void ls_lines_open(struct ls_lines *lines, int fd, bool csv, const volatile int *stop)
+void ls_lines_open(struct ls_lines *lines, int fd, bool csv, const atomic_int *stop)
 {
     *lines = (struct ls_lines){.fd = fd, .csv = csv, .stop = stop, .next_line = 1};
 }

@@ -5,6 +5,7 @@
 #ifndef LS_PRODUCERS_LINES_H
 #define LS_PRODUCERS_LINES_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -17,9 +18,9 @@ enum {
 };
 
 struct ls_lines {
-    int fd;                   /* borrowed */
-    bool csv;                 /* a line break inside quotes does not end the record */
-    const volatile int *stop; /* NULL, or: reading ends when this becomes true */
+    int fd;                 /* borrowed */
+    bool csv;               /* a line break inside quotes does not end the record */
+    const atomic_int *stop; /* NULL, or: reading ends when this becomes true */
     char *data;
     size_t cap;
     size_t begin, end; /* unread part of data */
@@ -48,7 +49,7 @@ struct ls_line {
     uint64_t number; /* of its first line, from 1 */
 };
 
-void ls_lines_open(struct ls_lines *lines, int fd, bool csv, const volatile int *stop);
+void ls_lines_open(struct ls_lines *lines, int fd, bool csv, const atomic_int *stop);
 void ls_lines_free(struct ls_lines *lines);
 
 /* The next record, blank lines included. -1 only when reading fails (class FATAL). */

@@ -120,7 +120,7 @@ struct run {
     struct ls_instance_options options;
     struct ls_instance_totals totals;
     struct ls_err err;
-    volatile int stop;
+    atomic_int stop;
     int rc;
 };
 
@@ -329,7 +329,7 @@ Test(instance, a_wrong_set_up_stops_the_sink_and_quarantines_nothing)
     cr_assert_eq(fake_get("k").tries, 1);
 }
 
-static volatile int held = 1;
+static atomic_int held = 1;
 
 static enum ls_verdict hold_one(const struct ls_record *record, struct ls_err *err)
 {

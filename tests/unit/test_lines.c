@@ -167,7 +167,7 @@ Test(lines, of_a_quote_never_closed_are_given_back_at_the_limit)
 
 Test(lines, stop_when_told)
 {
-    volatile int stop = 1;
+    atomic_int stop = 1;
     int fds[2];
     cr_assert_eq(pipe(fds), 0);
     struct ls_lines lines;

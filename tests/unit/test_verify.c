@@ -470,7 +470,7 @@ Test(verify, a_store_that_breaks_the_order_of_keys_is_refused)
 
 Test(verify, stops_when_asked)
 {
-    volatile int stop = 1;
+    atomic_int stop = 1;
     log_one("a", 1, false);
     struct ls_verify_job job = {
         .model = {.ledger = ledger,
