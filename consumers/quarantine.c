@@ -95,6 +95,11 @@ rd_kafka_t *ls_quarantine_producer(struct ls_instance *instance, struct ls_err *
         "16777216",
         "linger.ms",
         "5",
+        /* While Kafka is away heartbeats gather here: a bounded number of them. */
+        "queue.buffering.max.messages",
+        "10000",
+        "queue.buffering.max.kbytes",
+        "65536",
         NULL,
     };
     rd_kafka_conf_t *conf = rd_kafka_conf_new();
