@@ -158,6 +158,12 @@ def status(config=None):
 
 
 def wait_caught_up(sinks=SINKS, config=None, timeout_s=120):
+    """All of them RUNNING, with nothing left to do."""
+    named = [word for name in sinks for word in ("--sink", name)]
+    # one look a second, which leaves the processor to those who work; it takes STOPPED, too
+    limit = f"--until-caught-up={timeout_s}"
+    lockstep("status", *named, limit, config=config, timeout_s=timeout_s + 60)
+
     def caught_up():
         now = status(config)
         return all(now[name]["state"] == "RUNNING" and now[name]["lag"] == 0 for name in sinks)
