@@ -45,11 +45,11 @@ class Flow(unittest.TestCase):
         with Worker("--all") as worker:
 
             def in_the_middle():
-                return 0 < status()["es-primary"]["lag"] < EVENTS
+                return 0 < status()["mysql"]["lag"] < EVENTS
 
-            wait_until(in_the_middle, "es-primary has applied some of it")
+            wait_until(in_the_middle, "mysql has applied some of it")
             worker.kill()
-        before = lockstep("verify", "--sink", "es-primary", "--wait", "0", "--json", expect=2)
+        before = lockstep("verify", "--sink", "mysql", "--wait", "0", "--json", expect=2)
         self.assertGreater(json.loads(before.stdout)["sinks"][0]["counts"]["lagging"], 0)
         with Worker("--all"):
             wait_caught_up(timeout_s=240)
