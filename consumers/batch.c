@@ -61,12 +61,6 @@ uint32_t ls_batch_fetch(struct ls_batch *batch, rd_kafka_queue_t *queue, uint32_
     return batch->n_messages;
 }
 
-uint64_t ls_batch_memory(const struct ls_batch *batch)
-{
-    return batch->bytes + ls_arena_footprint(&batch->arena) +
-           batch->cap_messages * sizeof(rd_kafka_message_t *);
-}
-
 /* Notes how far the batch reaches; messages of a partition come in the order of their offsets. */
 static struct ls_reach *note_reach(struct ls_batch *batch, int32_t partition, int64_t next_offset,
                                    int64_t at_ms)

@@ -65,7 +65,4 @@ uint32_t ls_batch_fetch(struct ls_batch *batch, rd_kafka_queue_t *queue, uint32_
  */
 void ls_batch_read(struct ls_batch *batch, struct ls_intake *intake, const int64_t *stop_at);
 
-/* Memory that the batch holds, in bytes (messages as counted, arena). */
-uint64_t ls_batch_memory(const struct ls_batch *batch);
-
 #endif

@@ -246,20 +246,11 @@ int ls_redis_cluster_ask_encoded(struct ls_redis_cluster *cluster, size_t node,
 int ls_redis_cluster_ask(struct ls_redis_cluster *cluster, size_t node, const redisReply **ret,
                          struct ls_err *err, const char *word, ...)
 {
-    enum { WORDS_MAX = 8 };
-    const char *words[WORDS_MAX];
-    size_t lens[WORDS_MAX];
-    size_t n = 0;
+    struct ls_buf command = {0};
     va_list args;
     va_start(args, word);
-    for (; word != NULL; word = va_arg(args, const char *)) {
-        assert(n < WORDS_MAX);
-        words[n] = word;
-        lens[n++] = strlen(word);
-    }
+    ls_redis_vput_words(&command, word, args);
     va_end(args);
-    struct ls_buf command = {0};
-    ls_redis_put_command(&command, n, words, lens);
     int rc = ls_redis_cluster_ask_encoded(cluster, node, &command, ret, err);
     ls_buf_free(&command);
     return rc;

@@ -81,21 +81,26 @@ void ls_redis_put_command(struct ls_buf *out, size_t n, const char *const *words
     ls_buf_append(out, "\r\n", 2);
 }
 
-void ls_redis_put_words(struct ls_buf *out, const char *word, ...)
+void ls_redis_vput_words(struct ls_buf *out, const char *word, va_list args)
 {
     enum { WORDS_MAX = 16 };
     const char *words[WORDS_MAX];
     size_t lens[WORDS_MAX];
     size_t n = 0;
-    va_list args;
-    va_start(args, word);
     for (; word != NULL; word = va_arg(args, const char *)) {
         assert(n < WORDS_MAX);
         words[n] = word;
         lens[n++] = strlen(word);
     }
-    va_end(args);
     ls_redis_put_command(out, n, words, lens);
+}
+
+void ls_redis_put_words(struct ls_buf *out, const char *word, ...)
+{
+    va_list args;
+    va_start(args, word);
+    ls_redis_vput_words(out, word, args);
+    va_end(args);
 }
 
 bool ls_redis_info_field(const char *text, size_t len, const char *name, const char **ret_value,

@@ -13,6 +13,7 @@
 
 #include <hiredis/hiredis.h>
 #include <netdb.h>
+#include <stdarg.h>
 #include <stdbool.h>
 
 #include "base/buf.h"
@@ -102,6 +103,8 @@ void ls_redis_put_command(struct ls_buf *out, size_t n, const char *const *words
                           const size_t *lens);
 /* The same with NUL-terminated words, ended by NULL. */
 void ls_redis_put_words(struct ls_buf *out, const char *word, ...) __attribute__((sentinel));
+/* The same for a function that takes such words itself: word, then those of args. */
+void ls_redis_vput_words(struct ls_buf *out, const char *word, va_list args);
 
 /* The value of `name:value` in an INFO text, as a span in it; false where it is not there. */
 bool ls_redis_info_field(const char *text, size_t len, const char *name, const char **ret_value,

@@ -111,6 +111,15 @@ static struct ls_source *new_source(const struct ls_config *config,
     return source;
 }
 
+/*
+ * What both kinds of source rest on: the marks are the position, an end of a partition is told,
+ * only committed records are read, and no offset is ever chosen by the client itself.
+ */
+#define SOURCE_PROPERTIES                                                                    \
+    "enable.auto.commit", "false", "enable.auto.offset.store", "false", "auto.offset.reset", \
+        "error", "enable.partition.eof", "true", "isolation.level", "read_committed",        \
+        "fetch.wait.max.ms", "100", "queued.max.messages.kbytes", "4096"
+
 struct ls_source *ls_source_group(const struct ls_config *config, const struct ls_sink_config *sink,
                                   const struct ls_source_events *events, void *opaque,
                                   struct ls_err *err)
@@ -118,30 +127,17 @@ struct ls_source *ls_source_group(const struct ls_config *config, const struct l
     char group[LS_TOPIC_NAME_MAX];
     ls_group_name(sink, group);
     const char *const extra[] = {
+        SOURCE_PROPERTIES,
         "group.id",
         group,
         "partition.assignment.strategy",
         "cooperative-sticky",
-        "enable.auto.commit",
-        "false",
-        "enable.auto.offset.store",
-        "false",
-        "auto.offset.reset",
-        "error",
-        "enable.partition.eof",
-        "true",
-        "isolation.level",
-        "read_committed",
         "session.timeout.ms",
         "10000",
         "heartbeat.interval.ms",
         "2000",
         "topic.metadata.refresh.interval.ms", /* how soon more partitions are noticed */
         "30000",
-        "fetch.wait.max.ms",
-        "100",
-        "queued.max.messages.kbytes",
-        "4096",
         NULL,
     };
     struct ls_source *source = new_source(config, sink->entity, sink->name, extra, err);
@@ -166,25 +162,7 @@ struct ls_source *ls_source_range(const struct ls_config *config,
                                   const struct ls_entity_config *entity, struct ls_err *err)
 {
     /* The group's name is needed by the client and never used: nothing subscribes or commits. */
-    static const char *const extra[] = {
-        "group.id",
-        "lockstep.range",
-        "enable.auto.commit",
-        "false",
-        "enable.auto.offset.store",
-        "false",
-        "auto.offset.reset",
-        "error",
-        "enable.partition.eof",
-        "true",
-        "isolation.level",
-        "read_committed",
-        "fetch.wait.max.ms",
-        "100",
-        "queued.max.messages.kbytes",
-        "4096",
-        NULL,
-    };
+    static const char *const extra[] = {SOURCE_PROPERTIES, "group.id", "lockstep.range", NULL};
     return new_source(config, entity, "range", extra, err);
 }
 
