@@ -1,23 +1,34 @@
 #!/usr/bin/env python3
-"""Runs the live tests: the program against the real servers of the stack that $LOCKSTEP_CONFIG names.
+"""Runs the live tests: the program against the real servers of the stack that $LOCKSTEP_STACK names.
 
-    run.py [--json-summary FILE] [NAME]...
+    run.py [--json-summary FILE] [--full] [NAME]...
 
-Only tests with a NAME in them run, where names are given. Tests run in the order in which they are
-written; a file is one story, so a later test of a file may use what an earlier one left.
+They are those of tests/live and, after them, those of tests/faults: there only what is marked
+@quick, unless --full says all. Where names are given, every test with one of them in its name runs,
+quick or not. Tests run in the order in which they are written; a file of tests/live is one story, so
+a later test of it may use what an earlier one left.
 """
 
 import argparse
 import json
+import os
 import sys
 import time
 import unittest
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE))
+LIVE = Path(__file__).resolve().parent
+FAULTS = LIVE.parent / "faults"
+STACK = LIVE.parent / "stack"
+sys.path[:0] = [str(LIVE), str(FAULTS), str(STACK)]
+
+from instance import Instance  # noqa: E402
+
+INSTANCE = Instance(os.environ.get("LOCKSTEP_STACK") or "local")
+os.environ.setdefault("LOCKSTEP_CONFIG", str(INSTANCE.config_file))
 
 import harness  # noqa: E402
+import support  # noqa: E402
 
 
 class InOrder(unittest.TestLoader):
@@ -60,18 +71,33 @@ def flatten(suite):
             yield item
 
 
+def tests_of(folder):
+    # a loader of its own: it remembers its first folder as the top of all others
+    found = InOrder().discover(str(folder), pattern="test_*.py", top_level_dir=str(folder))
+    return list(flatten(found))
+
+
+def choose(names, full):
+    every = [(test, True) for test in tests_of(LIVE)]
+    every += [(test, full or support.is_quick(test)) for test in tests_of(FAULTS)]
+    if names:
+        return [test for test, _ in every if any(name in test.id() for name in names)]
+    return [test for test, usual in every if usual]
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json-summary", type=Path)
-    parser.add_argument("names", nargs="*")
+    parser.add_argument("--full", action="store_true", help="the long fault tests, too")
+    parser.add_argument("--list", action="store_true", help="only print the names of the tests")
+    parser.add_argument("names", nargs="*", help="only tests with one of these in their name")
     options = parser.parse_args()
 
-    found = InOrder().discover(str(HERE), pattern="test_*.py", top_level_dir=str(HERE))
-    chosen = unittest.TestSuite(
-        test
-        for test in flatten(found)
-        if not options.names or any(name in test.id() for name in options.names)
-    )
+    tests = choose(options.names, options.full)
+    if options.list:
+        print(*(test.id() for test in tests), sep="\n")
+        return 0
+    chosen = unittest.TestSuite(tests)
     runner = unittest.TextTestRunner(resultclass=Lines, verbosity=0, stream=sys.stdout)
     result = runner.run(chosen)
     left = harness.stop_leftovers()

@@ -5,12 +5,12 @@ FUZZ_SECONDS=60
 readonly FUZZ_SECONDS
 
 command_test() {
-    local unit=yes live=yes names=()
+    local unit=yes live=yes full=() names=()
     while [[ $# -gt 0 ]]; do
         case $1 in
             --unit) live=no ;;
             --live) unit=no ;;
-            --full) export LOCKSTEP_TEST_FULL=1 ;;
+            --full) full=(--full) ;;
             -*) die "test: unknown option '$1'; there are --unit, --live and --full" ;;
             *) names+=("$1") ;;
         esac
@@ -33,7 +33,7 @@ command_test() {
         test_programs build-asan --sanitized -- "${names[@]}"
     fi
     if [[ $live == yes ]]; then
-        test_live "${names[@]}"
+        test_live "${full[@]}" "${names[@]}"
     fi
     test_total
 }
@@ -60,8 +60,13 @@ test_programs() {
         --json-summary "$(mktemp "$test_work/XXXXXX.json")" "${options[@]}" || true
 }
 
-# The live tests get a fresh stack of their own, and leave none behind.
+# test_live [--full] NAME...: they get a fresh stack of their own, and leave none behind.
 test_live() {
+    local full=()
+    if [[ ${1:-} == --full ]]; then
+        full=(--full)
+        shift
+    fi
     export LOCKSTEP_STACK=${LOCKSTEP_STACK:-test}
     [[ $LOCKSTEP_STACK != local ]] || die "test: the live tests wipe their stack, so not 'local'"
     export LOCKSTEP_CONFIG=$STATE/$LOCKSTEP_STACK/lockstep.yaml
@@ -76,8 +81,8 @@ test_live() {
         test_programs build --live -- "$@" 8>&-
         local summary
         summary=$(mktemp "$test_work/XXXXXX.json")
-        "$(deps_venv_dir)/bin/python" "$ROOT/tests/live/run.py" --json-summary "$summary" "$@" 8>&- ||
-            true
+        "$(deps_venv_dir)/bin/python" "$ROOT/tests/live/run.py" --json-summary "$summary" \
+            "${full[@]}" "$@" 8>&- || true
     else
         mktemp "$test_work/XXXXXX.json" >/dev/null # empty: a failure
     fi

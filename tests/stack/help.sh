@@ -23,7 +23,8 @@ The first two:
                         ./dev test                  all
                         ./dev test --unit wire      no servers; only tests with "wire" in the name
                         ./dev test --live           only against real servers (a stack of its own)
-                        ./dev test --full           the long ones too
+                        ./dev test --live links     only those with "links" in the name
+                        ./dev test --full           all of tests/faults, not only the quick ones
 
 Every day:
     build           build into build/; with --sanitize into build-asan/ (address, undefined)

@@ -182,7 +182,13 @@ class Runner(unittest.TestCase):
             for command in (["meson", "setup", build, work], ["ninja", "-C", build]):
                 subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
             runner = [sys.executable, HERE / "c_tests.py", build, "--json-summary", summary]
-            for filters, passed, failed in ((["--filter", "passes"], 1, 0), ([], 1, 1)):
+            for names, passed, failed in (
+                (["passes"], 1, 0),
+                (["leaks", "passes"], 1, 1),  # all names count, not only the last
+                (["passes", "leaks"], 1, 1),
+                ([], 1, 1),
+            ):
+                filters = [word for name in names for word in ("--filter", name)]
                 run = subprocess.run([*runner, *filters], check=False, stdout=subprocess.DEVNULL)
                 self.assertEqual(run.returncode, 1 if failed else 0)
                 told = json.loads(summary.read_text(encoding="utf-8"))

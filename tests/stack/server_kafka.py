@@ -82,6 +82,10 @@ share.coordinator.state.topic.num.partitions=1
 # a group of one process should not wait for others
 group.initial.rebalance.delay.ms=0
 
+# a broker that was killed may register again only when its old session has ended: 9 s by default
+broker.heartbeat.interval.ms=500
+broker.session.timeout.ms=3000
+
 # small: the cleaner's buffer alone is 128 MiB of heap by default
 log.segment.bytes=67108864
 log.index.size.max.bytes=2097152
