@@ -6,8 +6,9 @@
  *   the marks were read before the store: what a mark had passed, the store had been given.
  *
  * What is left is newer in the log than the mark: it may be on its way. It is waited for within the
- * sink's allowance, and then called lagging. Reading store and ledger at one moment was rejected:
- * there is no such moment.
+ * sink's allowance, and then called lagging. Once the allowance is used up, what the walk finds
+ * lacking beyond the mark is lagging at once: reading it again could not say otherwise. Reading
+ * store and ledger at one moment was rejected: there is no such moment.
  *
  * In the sink's thread.
  */
@@ -20,7 +21,10 @@
 #include "consumers/verify_internal.h"
 #include "schema/key.h"
 
-enum { ROUND_PAUSE_MS = 200 };
+enum {
+    ROUND_PAUSE_MS = 200,
+    MARKS_FRESH_MS = 1000, /* marks that are not older than this need not be read again */
+};
 
 /* A verdict with its reason. */
 static enum ls_difference say(enum ls_difference difference, char why[160], const char *text)
@@ -55,19 +59,6 @@ enum ls_difference ls_verify_compare(const struct ls_ledger_entry *entry,
     return say(LS_DIFF_EQUAL, why, "");
 }
 
-int ls_verify_suspect(struct ls_verify *verify, struct ls_span key, struct ls_err *err)
-{
-    /* Redis may give a key twice while it rehashes. */
-    const struct ls_span *last =
-        verify->n_candidates > 0 ? &verify->candidates[verify->n_candidates - 1] : NULL;
-    if (last != NULL && last->len == key.len && memcmp(last->data, key.data, key.len) == 0)
-        return 0;
-    char *copy = ls_arena_alloc(&verify->keys, key.len);
-    memcpy(copy, key.data, key.len);
-    verify->candidates[verify->n_candidates++] = (struct ls_span){copy, key.len};
-    return verify->n_candidates == LS_VERIFY_CANDIDATES ? ls_verify_confirm(verify, err) : 0;
-}
-
 int ls_verify_read_marks(struct ls_verify *verify, struct ls_err *err)
 {
     int32_t n = ls_ledger_entity(verify->model->ledger)->partitions;
@@ -88,6 +79,7 @@ int ls_verify_read_marks(struct ls_verify *verify, struct ls_err *err)
                 "`lockstep resync --sink %s` starts it over on this one",
                 p, mark->genesis, genesis, verify->report->sink->name);
     }
+    verify->marks_read_ms = ls_mono_ms();
     return 0;
 }
 
@@ -103,6 +95,34 @@ static bool passed(const struct ls_verify *verify, const struct ls_ledger_entry 
 static bool lacks(const struct ls_ledger_entry *entry, const struct ls_image *image)
 {
     return entry->found && (!image->found || image->undecodable || image->version < entry->version);
+}
+
+int ls_verify_suspect(struct ls_verify *verify, struct ls_span key, struct ls_err *err)
+{
+    /* Redis may give a key twice while it rehashes. */
+    const struct ls_span *last =
+        verify->n_candidates > 0 ? &verify->candidates[verify->n_candidates - 1] : NULL;
+    if (last != NULL && last->len == key.len && memcmp(last->data, key.data, key.len) == 0)
+        return 0;
+    char *copy = ls_arena_alloc(&verify->keys, key.len);
+    memcpy(copy, key.data, key.len);
+    verify->candidates[verify->n_candidates++] = (struct ls_span){copy, key.len};
+    return verify->n_candidates == LS_VERIFY_CANDIDATES ? ls_verify_confirm(verify, err) : 0;
+}
+
+int ls_verify_differ(struct ls_verify *verify, const struct ls_ledger_entry *entry,
+                     const struct ls_image *image, struct ls_err *err)
+{
+    if (verify->waited_ms >= verify->model->wait_ms && lacks(entry, image)) {
+        if (ls_mono_ms() - verify->marks_read_ms > MARKS_FRESH_MS &&
+            ls_verify_read_marks(verify, err) < 0)
+            return -1;
+        if (!passed(verify, entry)) {
+            ls_verify_note(verify, LS_DIFF_LAGGING, entry, image, "");
+            return 0;
+        }
+    }
+    return ls_verify_suspect(verify, (struct ls_span){entry->key, entry->key_len}, err);
 }
 
 static int ask_quarantine(struct ls_verify *verify, size_t n, const bool *settled, bool *ret,

@@ -21,6 +21,7 @@ struct ls_verify {
     struct ls_ledger_cursor cursor;
     struct ls_arena arena; /* of one page or of one round of confirming */
     struct ls_mark *marks; /* by partition */
+    int64_t marks_read_ms;
 
     struct ls_span *candidates; /* keys, LS_VERIFY_CANDIDATES at most */
     size_t n_candidates;
@@ -39,6 +40,9 @@ bool ls_verify_stopped(const struct ls_verify *verify);
 /* Walks everything; every key gets its verdict in the report. */
 int ls_verify_walk(struct ls_verify *verify, struct ls_err *err);
 
+/* A key of the ledger that the store does not hold as the log has it. */
+int ls_verify_differ(struct ls_verify *verify, const struct ls_ledger_entry *entry,
+                     const struct ls_image *image, struct ls_err *err);
 /* Notes a key that differs; confirms all that are noted when they are many. */
 int ls_verify_suspect(struct ls_verify *verify, struct ls_span key, struct ls_err *err);
 /* Gives every noted key its verdict. */

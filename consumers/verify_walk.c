@@ -35,7 +35,7 @@ static int judge(struct ls_verify *verify, const struct ls_ledger_entry *entry,
         ls_verify_note(verify, LS_DIFF_EQUAL, entry, image, "");
         return 0;
     }
-    return ls_verify_suspect(verify, (struct ls_span){entry->key, entry->key_len}, err);
+    return ls_verify_differ(verify, entry, image, err);
 }
 
 /* --- stores that walk in order --- */
@@ -62,12 +62,11 @@ static int next_entry(struct merge *merge, struct ls_err *err)
 /* The ledger's entries before a key (NULL: all that are left) are not in the store. */
 static int pass_missing(struct merge *merge, const struct ls_span *before, struct ls_err *err)
 {
+    static const struct ls_image nothing = {.found = false};
     while (merge->entry != NULL &&
            (before == NULL ||
             order_of(merge->entry->key, merge->entry->key_len, before->data, before->len) < 0)) {
-        if (ls_verify_suspect(merge->verify,
-                              (struct ls_span){merge->entry->key, merge->entry->key_len},
-                              err) < 0 ||
+        if (ls_verify_differ(merge->verify, merge->entry, &nothing, err) < 0 ||
             next_entry(merge, err) < 0)
             return -1;
     }
@@ -189,7 +188,7 @@ static int fetch_page(struct ls_verify *verify, struct fetching *page, struct ls
     for (size_t i = 0; rc == 0 && i < page->n; i++) {
         count_entry(verify, &page->entries[i]);
         if (!equal[i])
-            rc = ls_verify_suspect(verify, page->keys[i], err);
+            rc = ls_verify_differ(verify, &page->entries[i], &page->images[i], err);
     }
     page->n = 0;
     ls_arena_reset(&page->arena);
