@@ -6,8 +6,8 @@
  * compare-and-set: a zombie's number is old, so it can't move a mark back; a mark that is gone (an
  * emptied index) or older (a restored one) refuses the write too, so the loss is seen at the next
  * mark. External versions as guard were rejected: they would make the mark again in an emptied
- * index as if nothing had happened, and Elasticsearch has no way to lower one: even a delete leaves
- * its version behind for index.gc_deletes (60 s). So a reset is a plain write, at once.
+ * index as if nothing had happened, and Elasticsearch has no way to lower one at once: even a
+ * delete leaves its version behind for index.gc_deletes. So a reset is a plain write.
  */
 #ifndef LS_CONSUMERS_ES_MARKS_H
 #define LS_CONSUMERS_ES_MARKS_H

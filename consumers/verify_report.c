@@ -199,8 +199,9 @@ static void print_advice(const struct ls_verify_report *report, struct ls_buf *b
                       name);
     if (counts[LS_DIFF_MISSING] > 0 && report->sink->kind == LS_SINK_ES)
         ls_buf_append_str(buf,
-                          "  Elasticsearch refuses a document for index.gc_deletes (60 s) after "
-                          "somebody deleted it: resync after that.\n");
+                          "  Where index.gc_deletes is not 0s (`lockstep schema diff` tells), "
+                          "Elasticsearch refuses a document for that long after somebody deleted "
+                          "it: resync after that.\n");
     if (counts[LS_DIFF_AHEAD] + counts[LS_DIFF_EXTRA] > 0)
         ls_buf_append_str(buf,
                           "  A resync leaves what is newer than the log, and what the log does "

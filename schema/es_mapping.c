@@ -150,12 +150,17 @@ static char *dump(json_t *json)
 char *ls_es_index_body(const struct ls_schema *schema, uint32_t nodes, uint32_t replicas)
 {
     struct ls_es_plan plan = ls_es_plan(schema, nodes);
-    return dump(json_pack("{s:{s:{s:I,s:I,s:I,s:s,s:{s:s}}},s:{s:s,s:{s:b},s:o}}", "settings",
+    /*
+     * gc_deletes: soft deletes are documents, so the version of one that somebody deleted by hand
+     * guards nothing: remembered, it would only refuse the resync that brings the document back.
+     */
+    return dump(json_pack("{s:{s:{s:I,s:I,s:I,s:s,s:s,s:{s:s}}},s:{s:s,s:{s:b},s:o}}", "settings",
                           "index", "number_of_shards", (json_int_t)plan.shards,
                           "number_of_routing_shards", (json_int_t)routing_shards(plan.shards),
                           "number_of_replicas", (json_int_t)replicas, "refresh_interval", "1s",
-                          "translog", "durability", "request", "mappings", "dynamic", "strict",
-                          "_routing", "required", 1, "properties", properties_of(schema)));
+                          "gc_deletes", "0s", "translog", "durability", "request", "mappings",
+                          "dynamic", "strict", "_routing", "required", 1, "properties",
+                          properties_of(schema)));
 }
 
 char *ls_es_alias_filter(const struct ls_schema *schema)

@@ -24,8 +24,9 @@ struct ls_es_plan {
 struct ls_es_plan ls_es_plan(const struct ls_schema *schema, uint32_t nodes);
 
 /*
- * Body of PUT /<index>: settings (shards, replicas, routing, refresh, translog durability request)
- * and the strict, keyword-only mapping with required routing. The caller frees.
+ * Body of PUT /<index>: settings (shards, replicas, routing, refresh, no memory of deletes by hand,
+ * translog durability request) and the strict, keyword-only mapping with required routing. The
+ * caller frees.
  */
 char *ls_es_index_body(const struct ls_schema *schema, uint32_t nodes, uint32_t replicas);
 

@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "es_fixture.h"
+#include "schema/key.h"
 
 static struct es_fixture fixture;
 static struct es_fixture *f = &fixture;
@@ -62,6 +63,22 @@ Test(es_sink, a_delete_stays_and_refuses_an_older_put)
     cr_expect_eq(image.hash, image.stored_hash);
     cr_expect_eq(es_apply_one(f, "a", 13, "back", NULL), LS_APPLIED);
     cr_expect_not(es_fetch(f, "a").deleted);
+}
+
+Test(es_sink, a_document_that_was_deleted_by_hand_comes_back_with_the_next_refresh)
+{
+    cr_assert_eq(es_apply_one(f, "a", 10, "x", NULL), LS_APPLIED);
+    LS_CLEANUP_FREE char *path =
+        ls_asprintf("/%s/_doc/a?routing=%u", f->index, ls_shard_of("a", strlen("a")));
+    LS_CLEANUP_FREE char *refresh = ls_asprintf("/%s/_refresh", f->index);
+    json_decref(es_http(f, "DELETE", path, NULL));
+    cr_assert_not(es_fetch(f, "a").found);
+    int64_t deadline_ms = ls_mono_ms() + 20000; /* less than the 60 s of the default */
+    while (es_apply_one(f, "a", 10, "x", NULL) != LS_APPLIED) {
+        cr_assert_lt(ls_mono_ms(), deadline_ms);
+        json_decref(es_http(f, "POST", refresh, NULL));
+    }
+    cr_expect(es_fetch(f, "a").found);
 }
 
 #define MAPPING_WITHOUT_NAME(points)                                                             \

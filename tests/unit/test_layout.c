@@ -117,6 +117,7 @@ Test(layout, es_index_body)
     EXPECT_AT(json, "768", "settings", "index", "number_of_routing_shards");
     EXPECT_AT(json, "1", "settings", "index", "number_of_replicas");
     EXPECT_AT(json, "\"request\"", "settings", "index", "translog", "durability");
+    EXPECT_AT(json, "\"0s\"", "settings", "index", "gc_deletes");
     EXPECT_AT(json, "\"strict\"", "mappings", "dynamic");
     EXPECT_AT(json, "{\"required\":true}", "mappings", "_routing");
     json_decref(json);
