@@ -75,7 +75,7 @@ static struct ls_reach *note_reach(struct ls_batch *batch, int32_t partition, in
     struct ls_reach *reach = &batch->reach[i - 1];
     if (next_offset > reach->next_offset)
         reach->next_offset = next_offset;
-    if (at_ms > 0)
+    if (at_ms > reach->at_ms) /* brokers' clocks differ: a new leader's may be behind */
         reach->at_ms = at_ms;
     reach->at_end = false;
     return reach;

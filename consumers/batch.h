@@ -13,7 +13,7 @@
 struct ls_reach {
     int32_t partition;   /* -1: forgotten, it was taken away since */
     int64_t next_offset; /* the next one after the batch */
-    int64_t at_ms;       /* LogAppendTime of the newest message, 0 if none (only an end was seen) */
+    int64_t at_ms;       /* the latest LogAppendTime, 0 if none (only an end was seen) */
     bool at_end;         /* the last that was read is the end of the log */
 };
 

@@ -67,6 +67,30 @@ int ls_kafka_find_genesis(const struct ls_config *config, const char *topic, int
                           struct ls_genesis *genesis, bool *found, struct ls_err *err);
 
 /*
+ * A place in the log and what is known of it: no record up to and including `offset` was appended
+ * after `at_ms`, the LogAppendTime of the newest of them. A mark says that of the log behind it, a
+ * genesis record of itself.
+ */
+struct ls_log_position {
+    int32_t partition;
+    int64_t offset;
+    int64_t at_ms; /* 0: not known, and nothing is checked */
+};
+
+/*
+ * Law 7: whether the log is still the one that the positions were taken from. A record at or before
+ * a position that is younger than it says was not there then: the log was cut and written again, or
+ * made again under its name, and this tells so even when it has grown beyond the position since.
+ * One request to each broker that leads any of the partitions; where something younger is there, it
+ * is read, as the control records of transactions are younger, too, and no sign of anything.
+ * ret_wrong is the first position that no longer holds, NULL when all do. -1: RETRY when a broker
+ * does not answer within timeout_ms (each request).
+ */
+int ls_kafka_check_log(const struct ls_config *config, rd_kafka_t *client, const char *topic,
+                       const struct ls_log_position *positions, size_t n, int timeout_ms,
+                       const struct ls_log_position **ret_wrong, struct ls_err *err);
+
+/*
  * Reads all partitions of a topic from the start to the end as it is now, calling each() for every
  * message (never one with an error). For small topics: control, quarantine. FATAL when the topic is
  * missing; RETRY when the broker falls silent, and then each() may have been called.
@@ -74,6 +98,19 @@ int ls_kafka_find_genesis(const struct ls_config *config, const char *topic, int
 typedef void ls_message_fn(void *opaque, const rd_kafka_message_t *message);
 int ls_kafka_read_all(const struct ls_config *config, const char *topic, ls_message_fn *each,
                       void *opaque, struct ls_err *err);
+
+/*
+ * The same for a part of the log: of each partition what is left of [from, end), which may end
+ * before `end`. FATAL when a partition is not there.
+ */
+struct ls_log_span {
+    int32_t partition;
+    int64_t from;
+    int64_t end;
+};
+int ls_kafka_read_spans(const struct ls_config *config, const char *topic,
+                        const struct ls_log_span *spans, size_t n, ls_message_fn *each,
+                        void *opaque, struct ls_err *err);
 
 /*
  * The released schema of an entity from lockstep.control (key `schema/<entity>`): its version, and

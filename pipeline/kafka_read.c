@@ -18,7 +18,8 @@
 enum { POLL_MS = 200 };
 
 struct part {
-    int64_t end; /* read until here; INT64_MAX: until the end of the partition */
+    int64_t from; /* 0: from the first record there is */
+    int64_t end;  /* read until here; INT64_MAX: until the end of the partition */
     bool done;
 };
 
@@ -54,7 +55,7 @@ static int assign(const struct reading *reading, struct ls_err *err)
     for (int32_t p = 0; p < reading->n_parts; p++)
         if (!reading->parts[p].done)
             rd_kafka_topic_partition_list_add(list, reading->topic, p)->offset =
-                RD_KAFKA_OFFSET_BEGINNING;
+                reading->parts[p].from > 0 ? reading->parts[p].from : RD_KAFKA_OFFSET_BEGINNING;
     rd_kafka_resp_err_t code = rd_kafka_assign(reading->consumer, list);
     rd_kafka_topic_partition_list_destroy(list);
     if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
@@ -177,6 +178,38 @@ int ls_kafka_read_all(const struct ls_config *config, const char *topic, ls_mess
     return rc;
 }
 
+int ls_kafka_read_spans(const struct ls_config *config, const char *topic,
+                        const struct ls_log_span *spans, size_t n, ls_message_fn *each,
+                        void *opaque, struct ls_err *err)
+{
+    rd_kafka_t *consumer = open_consumer(config, "65536", err);
+    if (consumer == NULL)
+        return -1;
+    struct all all = {each, opaque};
+    struct reading reading = {
+        .consumer = consumer, .topic = topic, .each = pass_on, .opaque = &all};
+    /* Asked for first, or the consumer learns of the leaders only half a second later. */
+    int rc = ls_kafka_partitions(consumer, topic, &reading.n_parts, err);
+    reading.parts = ls_calloc((size_t)reading.n_parts + 1, sizeof(*reading.parts));
+    for (int32_t p = 0; p < reading.n_parts; p++)
+        reading.parts[p].done = true;
+    for (size_t i = 0; i < n && rc == 0; i++) {
+        if (spans[i].partition >= reading.n_parts)
+            rc = ls_kafka_err(err, RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART, "reading %s/%d", topic,
+                              spans[i].partition);
+        else
+            reading.parts[spans[i].partition] =
+                (struct part){.from = spans[i].from, .end = spans[i].end};
+    }
+    for (int32_t p = 0; p < reading.n_parts; p++)
+        reading.n_left += !reading.parts[p].done;
+    if (rc == 0 && reading.n_left > 0)
+        rc = read_parts(&reading, err);
+    free(reading.parts);
+    close_consumer(consumer);
+    return rc;
+}
+
 struct genesis_search {
     struct ls_genesis *genesis;
     bool *found;
@@ -196,6 +229,8 @@ static bool look_for_genesis(void *opaque, const rd_kafka_message_t *message)
                       (long long)message->offset);
         search->err.class = LS_ERR_FATAL;
     } else {
+        search->genesis[p].offset = message->offset;
+        search->genesis[p].at_ms = rd_kafka_message_timestamp(message, NULL);
         search->found[p] = true;
     }
     return true;

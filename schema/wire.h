@@ -80,6 +80,9 @@ struct ls_genesis {
     uint32_t generation;
     int64_t created_us;
     char topic[250];
+    /* Where it was read and its LogAppendTime there; 0 unless a reader set them. */
+    int64_t offset;
+    int64_t at_ms;
 };
 void ls_genesis_encode(const struct ls_genesis *genesis, struct ls_buf *buf);
 int ls_genesis_decode(const void *data, size_t len, struct ls_genesis *ret, struct ls_err *err);
