@@ -17,31 +17,24 @@
 #include "consumers/instance_impl.h"
 #include "pipeline/kafka.h"
 
-/* A unit with what only the instance knows of it. */
-struct work {
-    struct ls_unit unit;
-    struct ls_batch *batch; /* NULL for marks alone */
-    unsigned lane;
-    unsigned unknown; /* answers in a row that no table knows; an outage before does not count */
-};
-
-static struct work *new_work(unsigned lane, struct ls_batch *batch)
+static struct ls_work *new_work(unsigned lane, struct ls_batch *batch)
 {
-    struct work *work = ls_calloc(1, sizeof(*work));
+    struct ls_work *work = ls_calloc(1, sizeof(*work));
     work->unit.owner = work;
     work->batch = batch;
     work->lane = lane;
     return work;
 }
 
-static void free_work(struct work *work)
+void ls_dispatch_free_work(struct ls_work *work)
 {
     free(work->unit.refusals);
     free(work->unit.marks);
+    free(work->unit.look);
     free(work);
 }
 
-static void submit(struct ls_instance *instance, struct work *work)
+static void submit(struct ls_instance *instance, struct ls_work *work)
 {
     struct ls_lane_state *lane = &instance->lanes[work->lane];
     lane->units_out++;
@@ -49,11 +42,12 @@ static void submit(struct ls_instance *instance, struct work *work)
 }
 
 void ls_dispatch_marks(struct ls_instance *instance, unsigned lane, struct ls_mark *marks,
-                       uint32_t n_marks)
+                       uint32_t n_marks, struct ls_look *look)
 {
-    struct work *work = new_work(lane, NULL);
+    struct ls_work *work = new_work(lane, NULL);
     work->unit.marks = marks;
     work->unit.n_marks = n_marks;
+    work->unit.look = look;
     submit(instance, work);
 }
 
@@ -70,7 +64,7 @@ static void send_batch(struct ls_instance *instance, unsigned lane, struct ls_ba
             bytes += batch->newest[at + n]->body_len;
             n++;
         }
-        struct work *work = new_work(lane, batch);
+        struct ls_work *work = new_work(lane, batch);
         work->unit.records = batch->newest + at;
         work->unit.repair = instance->options->repair;
         work->unit.n_records = n;
@@ -97,7 +91,7 @@ static int check_newer(struct ls_instance *instance, const struct ls_batch *batc
                       batch->newer_err.text, released, schema->version);
 }
 
-static void release_batch(struct ls_instance *instance, struct ls_batch *batch)
+void ls_dispatch_release(struct ls_instance *instance, struct ls_batch *batch)
 {
     ls_batch_reset(batch);
     batch->next = instance->spare;
@@ -151,17 +145,17 @@ static int fetch_lane(struct ls_instance *instance, unsigned index, struct ls_er
     batch->next = NULL;
     const struct ls_sink_config *config = instance->sink_config;
     if (ls_batch_fetch(batch, lane->queue, config->batch_records, config->batch_bytes) == 0) {
-        release_batch(instance, batch);
+        ls_dispatch_release(instance, batch);
         return 0;
     }
     ls_batch_read(batch, &instance->intake, instance->stop_at);
     if (batch->log_err.class != LS_ERR_NONE) {
         *err = batch->log_err;
-        release_batch(instance, batch);
+        ls_dispatch_release(instance, batch);
         return -1;
     }
     if (batch->newer != NULL && check_newer(instance, batch, err) < 0) {
-        release_batch(instance, batch);
+        ls_dispatch_release(instance, batch);
         return -1;
     }
     note_read(instance, batch);
@@ -177,7 +171,7 @@ static int fetch_lane(struct ls_instance *instance, unsigned index, struct ls_er
 /* The oldest batches that are whole: counts their verdicts and moves the low watermarks. */
 static void settle_batches(struct ls_instance *instance, struct ls_lane_state *lane)
 {
-    while (lane->oldest != NULL && lane->oldest->open == 0) {
+    while (!lane->rewinding && lane->oldest != NULL && lane->oldest->open == 0) {
         struct ls_batch *batch = lane->oldest;
         lane->oldest = batch->next;
         if (lane->oldest == NULL)
@@ -196,13 +190,14 @@ static void settle_batches(struct ls_instance *instance, struct ls_lane_state *l
             if (reach->at_ms > 0)
                 partition->low_at_ms = reach->at_ms;
         }
-        release_batch(instance, batch);
+        ls_dispatch_release(instance, batch);
     }
 }
 
 bool ls_dispatch_can_fetch(const struct ls_instance *instance, const struct ls_lane_state *lane)
 {
-    return lane->queue != NULL && lane->waiting == NULL && instance->next_start_ms == 0 &&
+    return lane->queue != NULL && lane->waiting == NULL && !lane->rewinding &&
+           instance->phase == LS_INSTANCE_UP &&
            lane->n_batches < instance->sink_config->batches_in_flight;
 }
 
@@ -230,7 +225,7 @@ static const struct ls_refusal *find_refusal(const struct ls_unit *unit,
 }
 
 /* To the quarantine with it; returns the displaced record that is applied in its place, or NULL. */
-static struct ls_record *settle_poison(struct ls_instance *instance, struct work *work,
+static struct ls_record *settle_poison(struct ls_instance *instance, struct ls_work *work,
                                        struct ls_record *record)
 {
     const struct ls_refusal *refusal = find_refusal(&work->unit, record);
@@ -246,8 +241,8 @@ static struct ls_record *settle_poison(struct ls_instance *instance, struct work
  * Goes through the verdicts of a unit that came back; what has to go again stays in it, pending.
  * Returns how many those are; ret_settled says whether any record got a final verdict.
  */
-static uint32_t settle_records(struct ls_instance *instance, struct work *work, bool *ret_settled,
-                               bool *ret_fatal)
+static uint32_t settle_records(struct ls_instance *instance, struct ls_work *work,
+                               bool *ret_settled, bool *ret_fatal)
 {
     struct ls_unit *unit = &work->unit;
     uint32_t again = 0;
@@ -280,7 +275,7 @@ static uint32_t settle_records(struct ls_instance *instance, struct work *work, 
 }
 
 /* The unit waits for its lane's back-off, then goes again with what is pending. */
-static void send_later(struct ls_instance *instance, struct work *work, uint32_t n_again,
+static void send_later(struct ls_instance *instance, struct ls_work *work, uint32_t n_again,
                        bool settled)
 {
     struct ls_lane_state *lane = &instance->lanes[work->lane];
@@ -304,13 +299,19 @@ static void send_later(struct ls_instance *instance, struct work *work, uint32_t
     lane->waiting = unit;
 }
 
-static int settle_unit(struct ls_instance *instance, struct work *work, struct ls_err *err)
+static int settle_unit(struct ls_instance *instance, struct ls_work *work, struct ls_err *err)
 {
     struct ls_unit *unit = &work->unit;
     struct ls_lane_state *lane = &instance->lanes[work->lane];
     lane->units_out--;
+    if (unit->look != NULL)
+        return ls_looks_answered(instance, work, err);
     if (unit->n_marks > 0)
-        ls_marks_written(instance, unit);
+        ls_marks_written(instance, work->lane, unit);
+    if (lane->rewinding) {
+        ls_rewind_unit(instance, work);
+        return 0;
+    }
     work->unknown = unit->err.class == LS_ERR_UNKNOWN ? work->unknown + 1 : 0;
     bool settled = false,
          fatal = unit->err.class == LS_ERR_FATAL || work->unknown > LS_UNKNOWN_ATTEMPTS_MAX;
@@ -328,7 +329,7 @@ static int settle_unit(struct ls_instance *instance, struct work *work, struct l
     } else {
         if (work->batch != NULL)
             work->batch->open--;
-        free_work(work);
+        ls_dispatch_free_work(work);
     }
     settle_batches(instance, lane);
     return fatal ? -1 : 0;
@@ -404,52 +405,4 @@ void ls_dispatch_drain(struct ls_instance *instance, int64_t timeout_ms)
         struct pollfd wait = {.fd = ls_returns_fd(instance->returns), .events = POLLIN};
         poll(&wait, 1, 20);
     }
-}
-
-/* Takes back what the lanes still hold; each completes what it took within its request timeout. */
-static void recall_units(struct ls_instance *instance)
-{
-    for (;;) {
-        for (struct ls_unit *unit = ls_returns_take(instance->returns), *next; unit; unit = next) {
-            next = unit->next;
-            struct work *work = unit->owner;
-            instance->lanes[work->lane].units_out--;
-            if (unit->n_marks > 0)
-                ls_marks_written(instance, unit);
-            free_work(work);
-        }
-        uint32_t out = 0;
-        for (unsigned i = 0; i < instance->n_lanes; i++)
-            out += instance->lanes[i].units_out;
-        if (out == 0)
-            return;
-        struct pollfd wait = {.fd = ls_returns_fd(instance->returns), .events = POLLIN};
-        poll(&wait, 1, 1000);
-        if (instance->source != NULL)
-            ls_source_serve(instance->source);
-    }
-}
-
-void ls_dispatch_drop(struct ls_instance *instance)
-{
-    instance->dropping = true;
-    recall_units(instance);
-    ls_quarantine_forget(instance->quarantine);
-    for (unsigned i = 0; i < instance->n_lanes; i++) {
-        struct ls_lane_state *lane = &instance->lanes[i];
-        for (struct ls_unit *unit = lane->waiting, *next; unit; unit = next) {
-            next = unit->next;
-            free_work(unit->owner);
-        }
-        for (struct ls_batch *batch = lane->oldest, *next; batch; batch = next) {
-            next = batch->next;
-            release_batch(instance, batch);
-        }
-        lane->waiting = NULL;
-        lane->attempt = 0;
-        lane->oldest = NULL;
-        lane->newest = &lane->oldest;
-        lane->n_batches = 0;
-    }
-    instance->dropping = false;
 }

@@ -16,6 +16,7 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "consumers/look.h"
 #include "pipeline/es_errors.h"
 
 enum { IDLE_POLL_MS = 1000 };
@@ -250,15 +251,37 @@ static void close_lane(struct es_lane *lane)
     free(lane);
 }
 
+static void first_marks(struct es_lane *lane, struct ls_store **store, struct ls_unit *unit)
+{
+    struct ls_err err = {0};
+    if ((*store == NULL && ls_es_store_ops.open(lane->sink->config, store, &err) < 0) ||
+        ls_es_store_ops.reset_marks(*store, unit->marks, unit->n_marks, &err) < 0)
+        ls_unit_note(unit, &err);
+    else
+        unit->marks_written = true;
+}
+
 void ls_es_run_lane(struct ls_sink *sink, unsigned lane_index, struct ls_lane *handle)
 {
     struct es_lane *lane = ls_malloc(sizeof(*lane));
     open_lane(lane, (const struct es_sink *)sink, handle);
+    struct ls_store *store = NULL; /* for looks */
     for (;;) {
         bool closing = ls_lane_closing(handle);
         struct ls_unit *unit;
         while (!closing && lane->n_busy < lane->n_bulks &&
                (unit = ls_lane_take(handle, 0)) != NULL) {
+            if (unit->look != NULL) {
+                ls_look_by_store(&ls_es_store_ops, lane->sink->config, &store, unit);
+                ls_lane_complete(handle, unit);
+                continue;
+            }
+            if (unit->n_marks > 0 &&
+                unit->marks[0].version == 0) { /* the first marks of an index */
+                first_marks(lane, &store, unit);
+                ls_lane_complete(handle, unit);
+                continue;
+            }
             take_unit(lane, unit);
             start_bulks(lane);
             ls_es_lane_marks_start(lane->marks);
@@ -277,5 +300,7 @@ void ls_es_run_lane(struct ls_sink *sink, unsigned lane_index, struct ls_lane *h
         finish_calls(lane);
         complete_jobs(lane);
     }
+    if (store != NULL)
+        ls_es_store_ops.close(store);
     close_lane(lane);
 }

@@ -1,8 +1,7 @@
 /*
  * The instance's loop. One thread does it all but the stores' I/O: it serves the group, reads,
  * decodes, hands units to lanes, takes verdicts back, writes marks, reports. It never waits for a
- * store except when it opens it at a start, for as long as the connect timeout, so membership in
- * the group survives any outage.
+ * store, so membership in the group survives any outage.
  *
  * A crash at any point loses nothing: positions are marks in the stores, written after their data.
  */
@@ -73,6 +72,18 @@ static void start_again(struct ls_instance *instance, const struct ls_err *err)
         (halt ? LS_HALT_RECHECK_MS : ls_backoff_ms(0, LS_START_RETRY_MS, LS_START_RETRY_MS));
 }
 
+/* Whether partitions wait for a store that cannot be looked at. */
+static bool has_waiting(const struct ls_instance *instance)
+{
+    for (int32_t i = 0; i < instance->n_partitions; i++) {
+        unsigned lane = instance->ops->lane_of(instance->sink, i);
+        if (instance->partitions[i].state == LS_PART_GIVEN &&
+            instance->lanes[lane].look_err.class != LS_ERR_NONE)
+            return true;
+    }
+    return false;
+}
+
 static void show_running(struct ls_instance *instance)
 {
     for (unsigned i = 0; i < instance->n_lanes; i++) {
@@ -81,7 +92,7 @@ static void show_running(struct ls_instance *instance)
             return;
         }
     }
-    if (instance->next_begin_ms != 0) {
+    if (instance->next_log_ms != 0 || has_waiting(instance)) {
         ls_report_state(instance, LS_STATE_RETRYING, instance->last_error);
         return;
     }
@@ -94,37 +105,49 @@ static void show_running(struct ls_instance *instance)
         ls_report_state(instance, LS_STATE_WAITING, "no partition is assigned to this process");
 }
 
-static bool is_started(const struct ls_instance *instance)
-{
-    return instance->next_start_ms == 0;
-}
-
 /* One round of a sink that is up. -1: it must start again. */
 static int work(struct ls_instance *instance, struct ls_err *err)
 {
     if (ls_dispatch_returns(instance, err) < 0 ||
         ls_quarantine_serve(instance->quarantine, err) < 0 ||
-        ls_startup_begin_given(instance, err) < 0 || ls_dispatch_fetch(instance, err) < 0)
+        ls_startup_check_log(instance, err) < 0)
+        return -1;
+    ls_looks_serve(instance);
+    if (ls_dispatch_fetch(instance, err) < 0)
         return -1;
     ls_marks_write(instance, false);
     show_running(instance);
     return 0;
 }
 
+/* One round of a sink whose stores are being looked at. -1 likewise. */
+static int look(struct ls_instance *instance, struct ls_err *err)
+{
+    if (ls_dispatch_returns(instance, err) < 0)
+        return -1;
+    ls_looks_serve(instance);
+    return ls_startup_join(instance, err);
+}
+
 /* One round of the loop; err is set when the sink had to let go. */
 static void step(struct ls_instance *instance, struct ls_err *err)
 {
+    int rc = 0;
     if (instance->source != NULL)
         ls_source_serve(instance->source);
-    if (is_started(instance)) {
-        if (work(instance, err) < 0)
-            start_again(instance, err);
-    } else if (ls_mono_ms() >= instance->next_start_ms) {
-        if (ls_startup(instance, err) < 0)
-            start_again(instance, err);
-        else
-            instance->next_start_ms = 0;
+    switch (instance->phase) {
+    case LS_INSTANCE_DOWN:
+        if (ls_mono_ms() >= instance->next_start_ms)
+            rc = ls_startup(instance, err);
+        break;
+    case LS_INSTANCE_LOOKING:
+        rc = look(instance, err);
+        break;
+    case LS_INSTANCE_UP:
+        rc = work(instance, err);
     }
+    if (rc < 0)
+        start_again(instance, err);
     rd_kafka_poll(instance->producer, 0);
     ls_report_beat(instance, false);
     wait_for_work(instance);
@@ -174,6 +197,8 @@ static int open_instance(struct ls_instance *instance, struct ls_err *err)
             return -1;
         instance->n_lanes++;
     }
+    for (int32_t i = 0; i < instance->n_partitions; i++)
+        instance->lanes[instance->ops->lane_of(instance->sink, i)].n_partitions++;
     return 0;
 }
 
@@ -181,15 +206,13 @@ static void close_instance(struct ls_instance *instance)
 {
     /* Leaving the group calls taken(), which must find nothing left to wait for. */
     if (instance->lanes != NULL)
-        ls_dispatch_drop(instance);
+        ls_rewind_all(instance);
     instance->dropping = true;
     ls_source_close(instance->source);
     for (unsigned i = 0; i < instance->n_lanes; i++)
         ls_lane_stop(instance->lanes[i].lane);
     if (instance->sink != NULL)
         instance->ops->close(instance->sink);
-    if (instance->store != NULL)
-        instance->store_ops->close(instance->store);
     if (instance->producer != NULL) {
         rd_kafka_flush(instance->producer, 2000);
         rd_kafka_destroy(instance->producer);
@@ -217,9 +240,6 @@ int ls_instance_run(const struct ls_instance_options *options, const atomic_int 
         .config = options->config,
         .sink_config = options->sink,
         .ops = options->sink_ops ? options->sink_ops : ls_sink_ops_for(options->sink->kind),
-        .store_ops =
-            options->store_ops ? options->store_ops : ls_store_ops_for(options->sink->kind),
-        .next_start_ms = 1,
         .state = LS_STATE_STARTING,
     };
     bool range = options->position == LS_POSITION_RANGE;
@@ -236,11 +256,11 @@ int ls_instance_run(const struct ls_instance_options *options, const atomic_int 
             *err = failure;
             rc = -1;
         }
-        if (range && is_started(&instance) && offsets_left(&instance) == 0 &&
+        if (range && instance.phase == LS_INSTANCE_UP && offsets_left(&instance) == 0 &&
             ls_dispatch_idle(&instance))
             break;
     }
-    if (rc == 0 && is_started(&instance))
+    if (rc == 0 && instance.phase == LS_INSTANCE_UP)
         ls_dispatch_drain(&instance, LS_DRAIN_MS);
     if (instance.producer != NULL)
         ls_report_state(&instance, LS_STATE_STOPPED, NULL);

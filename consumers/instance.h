@@ -11,7 +11,6 @@
 #include <stdatomic.h>
 
 #include "consumers/sink.h"
-#include "consumers/store.h"
 #include "pipeline/heartbeat.h"
 
 enum ls_position {
@@ -28,15 +27,14 @@ struct ls_instance_options {
     const struct ls_config *config;
     const struct ls_sink_config *sink;
     enum ls_position position;
-    const struct ls_range *ranges; /* RANGE: by partition; from == to leaves a partition out */
-    bool repair;                   /* a record of an equal version is written, too */
-    bool adopt;                    /* RANGE: a store with data and no mark is not refused */
-    uint32_t mark_interval_ms;     /* 0: 1000 */
-    uint32_t backoff_cap_ms;       /* between two tries of what the store refused; 0: 5000 */
-    unsigned number;               /* tells instances of one process apart */
-    /* NULL: those of the sink's kind. */
-    const struct ls_sink_ops *sink_ops;
-    const struct ls_store_ops *store_ops;
+    const struct ls_range *ranges;      /* RANGE: by partition; from == to leaves a partition out */
+    bool repair;                        /* a record of an equal version is written, too */
+    bool adopt;                         /* RANGE: a store with data and no mark is not refused */
+    uint32_t mark_interval_ms;          /* 0: 1000 */
+    uint32_t backoff_cap_ms;            /* between two tries of what the store refused; 0: 5000 */
+    unsigned number;                    /* tells instances of one process apart */
+    uint32_t look_interval_ms;          /* 0: 10000 */
+    const struct ls_sink_ops *sink_ops; /* NULL: those of the sink's kind */
 };
 
 /* Totals of one run. Every consumed record has one of the final verdicts when the run ends well. */

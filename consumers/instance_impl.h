@@ -1,8 +1,10 @@
 /*
  * The instance's parts, for the files that make it up and nobody else:
  *   instance.c   the loop and its states
- *   startup.c    store, log identity, marks: where each partition starts
+ *   startup.c    log identity: who the log is, and where a partition begins by its mark
+ *   looks.c      looks at the stores: partitions begin, and a store that went back is noticed
  *   dispatch.c   batches → units → verdicts → the low watermark
+ *   rewind.c     letting go of what was read: of a lane in doubt, or of everything
  *   marks.c      low watermarks → marks in the store → committed offsets
  *   quarantine.c poison → the quarantine topic
  *   report.c     heartbeats, log lines, counters
@@ -14,15 +16,15 @@
 #include "consumers/batch.h"
 #include "consumers/instance.h"
 #include "consumers/lane.h"
-#include "consumers/store.h"
 #include "pipeline/heartbeat.h"
 #include "pipeline/source.h"
 
 enum {
     LS_BACKOFF_BASE_MS = 50,
     LS_BACKOFF_CAP_MS = 5000,     /* between two tries of what the store refused for now */
-    LS_START_RETRY_MS = 1000,     /* between two tries to start while the store is away */
+    LS_START_RETRY_MS = 1000,     /* between two tries to start while log or store are away */
     LS_HALT_RECHECK_MS = 15000,   /* a halted sink looks again this often */
+    LS_LOOK_MS = 10000,           /* between two looks at a store that is up */
     LS_UNKNOWN_ATTEMPTS_MAX = 30, /* then an error that no table knows is FATAL */
     LS_WAKE_MS = 20,              /* between two requests that wake a broker, for one lane */
     LS_AWAY_MS = 5000,            /* ... and after one that it did not answer */
@@ -40,6 +42,9 @@ struct ls_partition {
     int64_t low_at_ms; /* LogAppendTime of the newest record before low */
     int64_t marked;    /* low as the store's mark has it */
     int64_t marking;   /* low that is being written, or -1 */
+    uint64_t stored;   /* version of the store's mark, as this instance saw or wrote it last */
+    uint64_t stored_at_look; /* ... when the newest look was given out */
+    bool in_look;            /* was waiting to be begun when the newest look was given out */
 };
 
 /* A lane as its instance knows it. */
@@ -54,6 +59,25 @@ struct ls_lane_state {
     int64_t woken_ms; /* when its broker was woken last */
     int32_t woken;    /* and for which partition */
     unsigned attempt; /* failed tries in a row: sets the back-off */
+
+    uint64_t incarnation; /* that what is in hand rests on (ls_lane_unsure) */
+    bool looking;         /* a look is with the lane */
+    bool seen;            /* the newest look could be answered, and every mark was there */
+    bool doubted;         /* a mark was not as expected: look at once */
+    bool first_marks;     /* marks at zero are with the lane: look when they are written */
+    bool rewinding;       /* letting go of what is in hand; then it looks, and begins afresh */
+    int32_t n_partitions; /* that this lane serves, of all there are */
+    int64_t next_look_ms;
+    unsigned look_attempt;  /* failed looks in a row */
+    struct ls_err look_err; /* why the newest look failed; NONE when it did not */
+};
+
+/* A unit with what only the instance knows of it. */
+struct ls_work {
+    struct ls_unit unit;
+    struct ls_batch *batch; /* NULL for marks and looks */
+    unsigned lane;
+    unsigned unknown; /* answers in a row that no table knows; an outage before does not count */
 };
 
 struct ls_quarantine;
@@ -63,9 +87,7 @@ struct ls_instance {
     const struct ls_config *config;
     const struct ls_sink_config *sink_config;
     const struct ls_sink_ops *ops;
-    const struct ls_store_ops *store_ops;
     struct ls_sink *sink;
-    struct ls_store *store; /* open while marks may be read; this thread's */
     struct ls_source *source;
     struct ls_returns *returns;
     struct ls_quarantine *quarantine;
@@ -82,11 +104,17 @@ struct ls_instance {
     enum ls_state state;
     char reason[256];
     char last_error[480];
-    int64_t next_start_ms; /* STARTING, WAITING, HALTED: when to try again */
-    int64_t next_begin_ms; /* given partitions could not be begun: when to try again; 0: at once */
+    /*
+     * DOWN: waits for next_start_ms. LOOKING: the log is known, the stores are being looked at.
+     * UP: in the group, or reading its range.
+     */
+    enum { LS_INSTANCE_DOWN, LS_INSTANCE_LOOKING, LS_INSTANCE_UP } phase;
+    int64_t next_start_ms;
+    int64_t next_log_ms; /* log_unsure and the log could not be asked: when to try again */
     int64_t next_marks_ms;
-    bool log_unsure; /* the group was rebalanced: the log may have changed under it */
-    bool dropping;   /* letting go of everything: rebalances need not wait for work in hand */
+    uint64_t rewinds; /* lanes that were read again from their marks while running */
+    bool log_unsure;  /* the group was rebalanced: the log may have changed under it */
+    bool dropping;    /* letting go of everything: rebalances need not wait for work in hand */
 
     struct ls_instance_totals totals;
     rd_kafka_t *producer; /* quarantine and heartbeats */
@@ -97,15 +125,48 @@ struct ls_instance {
 void ls_instance_given(void *opaque, const int32_t *partitions, size_t n);
 void ls_instance_taken(void *opaque, const int32_t *partitions, size_t n, bool lost);
 
-/* startup.c: one try to get going; on -1 err says RETRY (try again soon) or FATAL (halt). */
+/* startup.c */
+/* Who the log is; then the stores are looked at. On -1 err says RETRY (try soon) or FATAL (halt).
+ */
 int ls_startup(struct ls_instance *instance, struct ls_err *err);
 /*
- * Begins every partition that was given and is not begun yet, from its mark. An outage here does
- * not disturb the partitions that are begun already: the others wait. -1 as ls_startup.
+ * While LOOKING: once every lane was looked at, joins the group or opens the range, if there is a
+ * store that can be used. -1 as ls_startup.
  */
-int ls_startup_begin_given(struct ls_instance *instance, struct ls_err *err);
-/* Ends all partitions and closes the store, so that ls_startup can begin afresh. */
+int ls_startup_join(struct ls_instance *instance, struct ls_err *err);
+/* After a rebalance: whether the log is still the one that this instance knows. -1 as ls_startup.
+ */
+int ls_startup_check_log(struct ls_instance *instance, struct ls_err *err);
+/* Law 7: whether the store's mark names the log that is read. -1 FATAL. */
+int ls_startup_check_mark(const struct ls_instance *instance, const struct ls_mark *mark,
+                          struct ls_err *err);
+/* Begins a partition that was given where its mark says (a range: at its start). -1 as ls_startup.
+ */
+int ls_startup_begin(struct ls_instance *instance, const struct ls_mark *mark, struct ls_err *err);
+/* Ends all partitions and lets go of everything, so that ls_startup can begin afresh. */
 void ls_startup_undo(struct ls_instance *instance);
+
+/* looks.c */
+/* Gives out the looks that are due, and rewinds lanes that are in doubt. */
+void ls_looks_serve(struct ls_instance *instance);
+/* A look came back. -1 FATAL: the sink halts. */
+int ls_looks_answered(struct ls_instance *instance, struct ls_work *work, struct ls_err *err);
+/* Whether every lane that serves partitions was looked at since the start, with whatever result. */
+bool ls_looks_complete(const struct ls_instance *instance);
+
+/* rewind.c */
+/*
+ * What the lane has in hand is dropped as it comes back, its partitions end and are to be begun
+ * again from the store's marks (a range: from its start).
+ */
+void ls_rewind_lane(struct ls_instance *instance, unsigned lane);
+/* A unit of a lane that is rewinding came back; frees it. */
+void ls_rewind_unit(struct ls_instance *instance, struct ls_work *work);
+/*
+ * Drops all that was read and is not settled, after the lanes gave back what they had taken: before
+ * starting again from the marks.
+ */
+void ls_rewind_all(struct ls_instance *instance);
 
 /* dispatch.c */
 /* Whether a lane has room for another batch now. */
@@ -123,19 +184,20 @@ void ls_dispatch_forget(struct ls_instance *instance, int32_t partition);
 /* Waits for what is in flight, up to timeout_ms, without reading more. */
 void ls_dispatch_drain(struct ls_instance *instance, int64_t timeout_ms);
 /*
- * Drops all that was read and is not settled, after the lanes gave back what they had taken: before
- * starting again from the marks.
+ * Puts a unit without records on a lane: marks to write, or a look. Takes marks and look, which
+ * were allocated for it.
  */
-void ls_dispatch_drop(struct ls_instance *instance);
-/* Puts a unit without records on a lane; takes the marks, which were allocated for it. */
 void ls_dispatch_marks(struct ls_instance *instance, unsigned lane, struct ls_mark *marks,
-                       uint32_t n_marks);
+                       uint32_t n_marks, struct ls_look *look);
+void ls_dispatch_free_work(struct ls_work *work);
+/* Gives a batch's memory back for the next one. */
+void ls_dispatch_release(struct ls_instance *instance, struct ls_batch *batch);
 
 /* marks.c */
 /* Writes the marks that are due: all that moved, at most once an interval; now: at once. */
 void ls_marks_write(struct ls_instance *instance, bool now);
 /* A unit came back with its marks written (or not: then they are due again). */
-void ls_marks_written(struct ls_instance *instance, const struct ls_unit *unit);
+void ls_marks_written(struct ls_instance *instance, unsigned lane, const struct ls_unit *unit);
 bool ls_marks_pending(const struct ls_instance *instance);
 
 /* quarantine.c */
@@ -149,8 +211,10 @@ void ls_quarantine_close(struct ls_quarantine *quarantine);
  */
 void ls_quarantine_put(struct ls_quarantine *quarantine, struct ls_batch *batch,
                        struct ls_record *record, int code, const char *text);
-/* Lets go of all batches: writes that are not confirmed no longer count for them. */
-void ls_quarantine_forget(struct ls_quarantine *quarantine);
+/*
+ * Lets go of a batch, or of all (NULL): writes that are not confirmed no longer count for them.
+ */
+void ls_quarantine_forget(struct ls_quarantine *quarantine, const struct ls_batch *batch);
 /*
  * Runs delivery callbacks, sends what was kept. -1 when the topic is missing or refuses a record
  * for good (FATAL), or when the producer broke and was replaced (RETRY, or FATAL where it was the

@@ -12,6 +12,8 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -37,6 +39,8 @@ struct ls_lane {
     struct ls_sink *sink;
     unsigned index;
     pthread_t thread;
+    atomic_uint_least64_t incarnation;
+    char doubt[256]; /* why it changed last; under the queue's lock */
 };
 
 static void signal_fd(int fd)
@@ -149,8 +153,34 @@ struct ls_lane *ls_lane_start(const struct ls_sink_ops *ops, struct ls_sink *sin
     return lane;
 }
 
+void ls_lane_unsure(struct ls_lane *lane, const char *why)
+{
+    pthread_mutex_lock(&lane->queue.lock);
+    snprintf(lane->doubt, sizeof(lane->doubt), "%s", why);
+    atomic_fetch_add(&lane->incarnation, 1);
+    pthread_mutex_unlock(&lane->queue.lock);
+}
+
+bool ls_lane_may_mark(struct ls_lane *lane, const struct ls_unit *unit)
+{
+    return unit->incarnation == atomic_load(&lane->incarnation);
+}
+
+uint64_t ls_lane_incarnation(const struct ls_lane *lane)
+{
+    return atomic_load(&lane->incarnation);
+}
+
+void ls_lane_doubt(struct ls_lane *lane, char *why, size_t size)
+{
+    pthread_mutex_lock(&lane->queue.lock);
+    snprintf(why, size, "%s", lane->doubt);
+    pthread_mutex_unlock(&lane->queue.lock);
+}
+
 void ls_lane_submit(struct ls_lane *lane, struct ls_unit *unit)
 {
+    unit->incarnation = ls_lane_incarnation(lane);
     queue_push(&lane->queue, unit);
 }
 

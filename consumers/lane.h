@@ -19,6 +19,11 @@ int ls_returns_fd(const struct ls_returns *returns);
 /* Starts the thread. NULL and err when no thread can be had. */
 struct ls_lane *ls_lane_start(const struct ls_sink_ops *ops, struct ls_sink *sink, unsigned index,
                               struct ls_returns *returns, struct ls_err *err);
+/* The lane's incarnation: how often it was unsure. Thread-safe. */
+uint64_t ls_lane_incarnation(const struct ls_lane *lane);
+/* Why it was unsure last, into why[size]; "" if never. Thread-safe. */
+void ls_lane_doubt(struct ls_lane *lane, char *why, size_t size);
+
 /* Gives a unit to the lane, which owns it until it comes back. */
 void ls_lane_submit(struct ls_lane *lane, struct ls_unit *unit);
 /*

@@ -17,10 +17,17 @@
 
 enum { MARK_INTERVAL_MS = 1000 };
 
-static bool is_due(const struct ls_partition *partition)
+static uint64_t low_version(const struct ls_instance *instance, int32_t number)
 {
+    return ls_version(instance->sink_config->entity->generation,
+                      instance->partitions[number].low - 1);
+}
+
+static bool is_due(const struct ls_instance *instance, int32_t number)
+{
+    const struct ls_partition *partition = &instance->partitions[number];
     return partition->state == LS_PART_BEGUN && partition->marking < 0 &&
-           partition->low > partition->marked;
+           partition->low > partition->marked && low_version(instance, number) > partition->stored;
 }
 
 bool ls_marks_pending(const struct ls_instance *instance)
@@ -28,7 +35,7 @@ bool ls_marks_pending(const struct ls_instance *instance)
     if (instance->options->position != LS_POSITION_MARKS)
         return false;
     for (int32_t i = 0; i < instance->n_partitions; i++)
-        if (is_due(&instance->partitions[i]) || instance->partitions[i].marking >= 0)
+        if (is_due(instance, i) || instance->partitions[i].marking >= 0)
             return true;
     return false;
 }
@@ -38,7 +45,7 @@ static struct ls_mark make_mark(const struct ls_instance *instance, int32_t numb
     const struct ls_partition *partition = &instance->partitions[number];
     struct ls_mark mark = {
         .partition = number,
-        .version = ls_version(instance->sink_config->entity->generation, partition->low - 1),
+        .version = low_version(instance, number),
         .at_ms = partition->low_at_ms,
     };
     snprintf(mark.genesis, sizeof(mark.genesis), "%s", instance->genesis[number].uuid);
@@ -52,7 +59,7 @@ static void write_lane(struct ls_instance *instance, unsigned lane)
     uint32_t n = 0;
     for (int32_t i = 0; i < instance->n_partitions; i++) {
         struct ls_partition *partition = &instance->partitions[i];
-        if (!is_due(partition) || instance->ops->lane_of(instance->sink, i) != lane)
+        if (!is_due(instance, i) || instance->ops->lane_of(instance->sink, i) != lane)
             continue;
         if (marks == NULL)
             marks = ls_calloc((size_t)instance->n_partitions, sizeof(*marks));
@@ -60,7 +67,14 @@ static void write_lane(struct ls_instance *instance, unsigned lane)
         partition->marking = partition->low;
     }
     if (n > 0)
-        ls_dispatch_marks(instance, lane, marks, n);
+        ls_dispatch_marks(instance, lane, marks, n, NULL);
+}
+
+/* Not while the store is away, and not while it is unsure what it holds. */
+static bool may_write(const struct ls_lane_state *lane)
+{
+    return lane->waiting == NULL && !lane->rewinding && !lane->doubted &&
+           lane->incarnation == ls_lane_incarnation(lane->lane);
 }
 
 void ls_marks_write(struct ls_instance *instance, bool now)
@@ -73,12 +87,15 @@ void ls_marks_write(struct ls_instance *instance, bool now)
     uint32_t interval_ms = instance->options->mark_interval_ms;
     instance->next_marks_ms = now_ms + (interval_ms ? interval_ms : MARK_INTERVAL_MS);
     for (unsigned i = 0; i < instance->n_lanes; i++)
-        if (instance->lanes[i].waiting == NULL) /* else the store is away: no use to try */
+        if (may_write(&instance->lanes[i]))
             write_lane(instance, i);
 }
 
-void ls_marks_written(struct ls_instance *instance, const struct ls_unit *unit)
+void ls_marks_written(struct ls_instance *instance, unsigned lane, const struct ls_unit *unit)
 {
+    instance->lanes[lane].first_marks = false;
+    if (unit->marks_unexpected)
+        instance->lanes[lane].doubted = true;
     int32_t *numbers = ls_calloc(unit->n_marks, sizeof(*numbers));
     int64_t *offsets = ls_calloc(unit->n_marks, sizeof(*offsets));
     uint32_t n = 0;
@@ -89,10 +106,12 @@ void ls_marks_written(struct ls_instance *instance, const struct ls_unit *unit)
         if (!unit->marks_written || low < 0 || partition->state != LS_PART_BEGUN)
             continue;
         partition->marked = low;
+        partition->stored = unit->marks[i].version;
         numbers[n] = unit->marks[i].partition;
         offsets[n++] = low;
     }
-    ls_source_commit(instance->source, numbers, offsets, n);
+    if (n > 0)
+        ls_source_commit(instance->source, numbers, offsets, n);
     free(numbers);
     free(offsets);
 }

@@ -118,20 +118,23 @@ struct ls_quarantine *ls_quarantine_open(struct ls_instance *instance)
     return quarantine;
 }
 
-void ls_quarantine_forget(struct ls_quarantine *quarantine)
+void ls_quarantine_forget(struct ls_quarantine *quarantine, const struct ls_batch *batch)
 {
     for (struct entry *entry = quarantine->entries.next, *next; entry != &quarantine->entries;
          entry = next) {
         next = entry->next;
+        if (batch != NULL && entry->batch != batch)
+            continue;
         entry->batch = NULL;
         entry->record = NULL;
         if (!entry->sent) {
             unlink_entry(entry);
             free(entry);
+            quarantine->n_unsent--;
         }
     }
-    quarantine->n_unsent = 0;
-    quarantine->failed = (struct ls_err){0};
+    if (batch == NULL)
+        quarantine->failed = (struct ls_err){0};
 }
 
 void ls_quarantine_close(struct ls_quarantine *quarantine)

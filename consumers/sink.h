@@ -23,19 +23,36 @@ struct ls_refusal { /* why a store refused a record for good: for the quarantine
 };
 
 /*
- * Work for one lane. The lane may not touch it after ls_lane_complete. Only records whose verdict
- * is LS_PENDING are work; others are left alone (a unit comes back with only its retries pending).
+ * A look at the store (law 6): a unit without records, whose marks[0..n) have .partition filled in,
+ * all those of the lane. The lane fills in the marks as the store has them now (genesis "": none),
+ * and remembers what it saw: that is what its next marks are compared with. As store.h's read_marks
+ * says of redis. unit->err stays NONE when all of it could be read; else RETRY or FATAL as ever.
+ */
+struct ls_look {
+    bool setup;    /* in: check the set-up, too, and whether there is data */
+    bool has_data; /* out, with setup: any record at all of the lane's partitions */
+};
+
+/*
+ * Work for one lane: records, or marks, or a look. The lane may not touch it after
+ * ls_lane_complete. Only records whose verdict is LS_PENDING are work; others are left alone (a
+ * unit comes back with only its retries pending).
  */
 struct ls_unit {
     struct ls_record **records;
     uint32_t n_records;
     /*
-     * Marks to write with the records or after them, guarded; they cover earlier units only, so
-     * their order among the records is free. marks_written is set by the lane when all are durable.
+     * Marks to write. Each moves by compare-and-set: it is written only where the store still holds
+     * what the lane saw there last, by a look or by its own writing; anything else there sets
+     * marks_unexpected, and is left as it is. None is written unless ls_lane_may_mark. The lane
+     * sets marks_written when all of them are durable.
      */
     struct ls_mark *marks;
     uint32_t n_marks;
     bool marks_written;
+    bool marks_unexpected;
+    struct ls_look *look; /* NULL: not a look */
+    uint64_t incarnation; /* of the lane when the unit was given to it; set by ls_lane_submit */
     /* Take a record of an equal version too (repair); the mark is guarded as ever. */
     bool repair;
 
@@ -76,6 +93,16 @@ struct ls_lane;
 struct ls_unit *ls_lane_take(struct ls_lane *lane, int timeout_ms);
 /* Gives a unit back with its verdicts. */
 void ls_lane_complete(struct ls_lane *lane, struct ls_unit *unit);
+/*
+ * Says that what this lane has written since the last mark may be gone: the server is another one
+ * than before or has started again, a master was demoted, the index is another. A connection that
+ * broke is no such doubt by itself. Raises the lane's incarnation, so that no mark that was asked
+ * for before is written any more; the instance drops what it has in hand for the lane, looks, and
+ * reads again from the marks. why is for people: what was found, and where.
+ */
+void ls_lane_unsure(struct ls_lane *lane, const char *why);
+/* Whether the unit's marks may be written: nothing was in doubt since it was given. */
+bool ls_lane_may_mark(struct ls_lane *lane, const struct ls_unit *unit);
 /* True when the lane shall finish what it has taken and return from run_lane. */
 bool ls_lane_closing(struct ls_lane *lane);
 /* An eventfd that is readable while a unit waits or the lane is closing: for poll(2). Do not read

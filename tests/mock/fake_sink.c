@@ -11,6 +11,9 @@ void fake_reset(void)
     fake.n_entries = 0;
     memset(fake.entries, 0, sizeof(fake.entries));
     memset(fake.marks, 0, sizeof(fake.marks));
+    memset(fake.seen, 0, sizeof(fake.seen));
+    fake.looks = 0;
+    fake.unsure = NULL;
     fake.has_data = fake.no_reads = false;
     fake.decide = NULL;
     pthread_mutex_unlock(&fake.lock);
@@ -85,6 +88,41 @@ static void apply_record(struct ls_unit *unit, struct ls_record *record)
     record->verdict = (uint8_t)verdict;
 }
 
+/* With the lock held, as all that follows. */
+static void look(struct ls_unit *unit)
+{
+    struct ls_err err = {0};
+    if (fake.no_reads) {
+        ls_err_set(&err, LS_ERR_RETRY, 0, "no reads now");
+        ls_unit_note(unit, &err);
+        return;
+    }
+    fake.looks++;
+    unit->look->has_data = fake.has_data || fake.n_entries > 0;
+    for (uint32_t i = 0; i < unit->n_marks; i++) {
+        int32_t partition = unit->marks[i].partition;
+        unit->marks[i] = fake.marks[partition];
+        unit->marks[i].partition = partition;
+        fake.seen[partition] = unit->marks[i];
+    }
+}
+
+static void write_marks(struct ls_lane *lane, struct ls_unit *unit)
+{
+    if (!ls_lane_may_mark(lane, unit))
+        return;
+    for (uint32_t i = 0; i < unit->n_marks; i++) {
+        int32_t partition = unit->marks[i].partition;
+        const struct ls_mark *seen = &fake.seen[partition], *now = &fake.marks[partition];
+        if (seen->version != now->version || strcmp(seen->genesis, now->genesis) != 0) {
+            unit->marks_unexpected = true;
+            return;
+        }
+        fake.marks[partition] = fake.seen[partition] = unit->marks[i];
+    }
+    unit->marks_written = true;
+}
+
 static void run_lane(struct ls_sink *sink, unsigned index, struct ls_lane *lane)
 {
     (void)sink;
@@ -94,13 +132,16 @@ static void run_lane(struct ls_sink *sink, unsigned index, struct ls_lane *lane)
         if (unit == NULL)
             continue;
         pthread_mutex_lock(&fake.lock);
+        if (fake.unsure != NULL)
+            ls_lane_unsure(lane, fake.unsure);
+        fake.unsure = NULL;
         for (uint32_t i = 0; i < unit->n_records; i++)
             if (unit->records[i]->verdict == LS_PENDING)
                 apply_record(unit, unit->records[i]);
-        for (uint32_t i = 0; i < unit->n_marks; i++)
-            if (unit->marks[i].version > fake.marks[unit->marks[i].partition].version)
-                fake.marks[unit->marks[i].partition] = unit->marks[i];
-        unit->marks_written = true;
+        if (unit->look != NULL)
+            look(unit);
+        else
+            write_marks(lane, unit);
         pthread_mutex_unlock(&fake.lock);
         ls_lane_complete(lane, unit);
     }
@@ -153,71 +194,4 @@ const struct ls_sink_ops fake_sink_ops = {
     .unit_records = unit_limit,
     .unit_bytes = no_limit,
     .run_lane = run_lane,
-};
-
-static int open_store(const struct ls_sink_config *config, struct ls_store **ret,
-                      struct ls_err *err)
-{
-    (void)config;
-    (void)err;
-    *ret = (struct ls_store *)&fake;
-    return 0;
-}
-
-static void close_store(struct ls_store *store)
-{
-    (void)store;
-}
-
-static int check(struct ls_store *store, struct ls_err *err)
-{
-    (void)store;
-    (void)err;
-    return 0;
-}
-
-static int has_data(struct ls_store *store, bool *ret, struct ls_err *err)
-{
-    (void)store;
-    (void)err;
-    *ret = fake.has_data || fake.n_entries > 0;
-    return 0;
-}
-
-static int read_marks(struct ls_store *store, struct ls_mark *marks, size_t n, struct ls_err *err)
-{
-    (void)store;
-    pthread_mutex_lock(&fake.lock);
-    bool refused = fake.no_reads;
-    pthread_mutex_unlock(&fake.lock);
-    if (refused)
-        return ls_err_set(err, LS_ERR_RETRY, 0, "no reads now");
-    for (size_t i = 0; i < n; i++) {
-        int32_t partition = marks[i].partition;
-        marks[i] = fake_mark(partition);
-        marks[i].partition = partition;
-    }
-    return 0;
-}
-
-static int reset_marks(struct ls_store *store, const struct ls_mark *marks, size_t n,
-                       struct ls_err *err)
-{
-    (void)store;
-    (void)err;
-    pthread_mutex_lock(&fake.lock);
-    for (size_t i = 0; i < n; i++)
-        fake.marks[marks[i].partition] = marks[i];
-    pthread_mutex_unlock(&fake.lock);
-    return 0;
-}
-
-const struct ls_store_ops fake_store_ops = {
-    .kind = LS_SINK_REDIS,
-    .open = open_store,
-    .close = close_store,
-    .check = check,
-    .has_data = has_data,
-    .read_marks = read_marks,
-    .reset_marks = reset_marks,
 };

@@ -8,7 +8,6 @@
 #include <pthread.h>
 
 #include "consumers/sink.h"
-#include "consumers/store.h"
 
 enum { FAKE_KEYS_MAX = 256, FAKE_PARTITIONS = 4 };
 
@@ -23,8 +22,11 @@ struct fake_store {
     struct fake_entry entries[FAKE_KEYS_MAX];
     size_t n_entries;
     struct ls_mark marks[FAKE_PARTITIONS];
-    bool has_data; /* of a stranger */
-    bool no_reads; /* marks can't be read now */
+    bool has_data;                        /* of a stranger */
+    bool no_reads;                        /* marks can't be read now */
+    struct ls_mark seen[FAKE_PARTITIONS]; /* by the lane, at its last look or writing */
+    unsigned looks;                       /* that were answered */
+    const char *unsure;                   /* the lane says this of its next unit, once */
     /* Verdict of a record, and the failure that goes with RETRY, POISON or FATAL in *err. */
     enum ls_verdict (*decide)(const struct ls_record *record, struct ls_err *err);
 };
@@ -42,6 +44,5 @@ void fake_no_reads(bool no_reads);
 void fake_decide(enum ls_verdict (*decide)(const struct ls_record *record, struct ls_err *err));
 
 extern const struct ls_sink_ops fake_sink_ops;
-extern const struct ls_store_ops fake_store_ops;
 
 #endif

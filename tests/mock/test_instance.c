@@ -138,8 +138,7 @@ static void set_options(struct run *run, enum ls_position position)
                                     .position = position,
                                     .mark_interval_ms = 20,
                                     .backoff_cap_ms = 5,
-                                    .sink_ops = &fake_sink_ops,
-                                    .store_ops = &fake_store_ops}};
+                                    .sink_ops = &fake_sink_ops}};
 }
 
 /* The whole log as a range, to its end. */
