@@ -27,7 +27,7 @@ INSTANCE = Instance(os.environ.get("LOCKSTEP_STACK") or "local")
 
 def chosen(name):
     """(server, procs) of a name."""
-    return stack.choose(stack.make_servers(INSTANCE), [name])[0]
+    return stack.choose(INSTANCE, [name], [])[0]
 
 
 def procs(name):

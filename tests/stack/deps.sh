@@ -12,11 +12,16 @@ PACKAGES_BASE=(
     python3 python3-venv procps iproute2 ca-certificates
 )
 PACKAGES_CLANG=(clang clang-format clang-tidy libclang-rt-14-dev)
-readonly PACKAGES_BASE PACKAGES_CLANG
+# What breaks and encrypts links, for the fault tests only: Go builds toxiproxy; apache2-bin has no
+# service; stunnel4's service starts nothing as long as nobody writes a file into /etc/stunnel.
+PACKAGES_FAULTS=(golang-go apache2-bin stunnel4 openssl)
+readonly PACKAGES_BASE PACKAGES_CLANG PACKAGES_FAULTS
 
 JAR_LIST=$ROOT/tests/stack/jars.sha256
 REQUIREMENTS=$ROOT/tests/requirements.txt
-readonly JAR_LIST REQUIREMENTS
+TOXIPROXY=$ROOT/tests/stack/toxiproxy
+DEBIAN_GO=/usr/lib/go/bin/go # whatever other Go is on PATH
+readonly JAR_LIST REQUIREMENTS TOXIPROXY DEBIAN_GO
 
 command_deps() {
     case ${1:-} in
@@ -28,29 +33,43 @@ command_deps() {
 
 # What takes long goes on at the same time. (No `||` here: it would switch off `set -e` inside.)
 deps_all() {
-    deps_ensure base
+    deps_ensure base faults
     deps_jars &
     local jars=$!
     deps_venv
+    deps_toxiproxy
     wait "$jars"
+}
+
+# What servers of the stack need that a plain `up` does not start.
+deps_faults() {
+    deps_ensure faults
+    deps_toxiproxy
 }
 
 # Says what is missing; the exit code says whether anything is.
 deps_check() {
     local missing
-    missing=$(deps_missing "${PACKAGES_BASE[@]}" "${PACKAGES_CLANG[@]}")
+    missing=$(deps_missing "${PACKAGES_BASE[@]}" "${PACKAGES_CLANG[@]}" "${PACKAGES_FAULTS[@]}")
     [[ -z $missing ]] || say "packages not installed:" $missing
     jars_complete || say "the servers' jars are missing or damaged: $(jars_dir)"
     [[ -e $(deps_venv_dir)/complete ]] || say "the tests' Python packages are missing"
-    [[ -z $missing ]] && jars_complete && [[ -e $(deps_venv_dir)/complete ]]
+    [[ -x $(toxiproxy_dir)/toxiproxy ]] || say "toxiproxy is not built yet"
+    [[ -z $missing ]] && jars_complete && [[ -e $(deps_venv_dir)/complete ]] &&
+        [[ -x $(toxiproxy_dir)/toxiproxy ]]
 }
 
+# deps_ensure GROUP...
 deps_ensure() {
-    local missing
-    case $1 in
-        base) missing=$(deps_missing "${PACKAGES_BASE[@]}") ;;
-        clang) missing=$(deps_missing "${PACKAGES_CLANG[@]}") ;;
-    esac
+    local missing group packages=()
+    for group in "$@"; do
+        case $group in
+            base) packages+=("${PACKAGES_BASE[@]}") ;;
+            clang) packages+=("${PACKAGES_CLANG[@]}") ;;
+            faults) packages+=("${PACKAGES_FAULTS[@]}") ;;
+        esac
+    done
+    missing=$(deps_missing "${packages[@]}")
     # shellcheck disable=SC2086 # one word per package
     [[ -z $missing ]] || deps_install $missing
     deps_redis
@@ -193,4 +212,37 @@ deps_venv() {
         "$dir/bin/pip" install --quiet --disable-pip-version-check -r "$REQUIREMENTS" >&2
         touch "$dir/complete"
     ) 9>"$CACHE/.venv.lock"
+}
+
+# The name holds the hash of the versions it was built from, as with the jars.
+toxiproxy_dir() {
+    local digest
+    digest=$(cat "$TOXIPROXY/go.mod" "$TOXIPROXY/go.sum" | sha256sum)
+    echo "$CACHE/toxiproxy-${digest:0:12}"
+}
+
+# Go checks every module against go.sum. Its caches are our own, and go when the program is there.
+deps_toxiproxy() {
+    local dir
+    dir=$(toxiproxy_dir)
+    [[ ! -x $dir/toxiproxy ]] || return 0
+    say "building toxiproxy"
+    mkdir -p "$CACHE"
+    (
+        flock 9
+        [[ ! -x $dir/toxiproxy ]] || exit 0
+        work=$(mktemp -d "$CACHE/.toxiproxy.XXXXXX")
+        trap 'rm -rf "$work"' EXIT
+        cd "$TOXIPROXY"
+        if ! env CGO_ENABLED=0 GOTOOLCHAIN=local GOWORK=off GOPATH="$work/go" \
+            GOCACHE="$work/cache" GOFLAGS="-mod=readonly -modcacherw -trimpath" \
+            "$DEBIAN_GO" build -p 2 -o "$work/out/toxiproxy" \
+            github.com/Shopify/toxiproxy/v2/cmd/server >"$CACHE/toxiproxy.log" 2>&1; then
+            say "Go failed; the end of $CACHE/toxiproxy.log:"
+            tail -n 20 "$CACHE/toxiproxy.log" >&2
+            die "could not build toxiproxy"
+        fi
+        rm -rf "$dir"
+        mv "$work/out" "$dir"
+    ) 9>"$CACHE/.toxiproxy.lock"
 }

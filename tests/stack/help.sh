@@ -80,6 +80,8 @@ Servers (ports of the stack "local"; "test" has 1000 more):
     redis-b                16382-16384 (nodes redis-b-1, -2, -3), cluster bus 3100 above
     es-primary, es-backup, es-marketing, es-fallback
                            19200-19203, transport 19300-19303
+Only by name, for the tests of faults:
+    toxiproxy              18474 (its API); Kafka's listener 19094 is reached through 19095
 
 Everything listens on 127.0.0.1 only. Each stack (LOCKSTEP_STACK=name) has a directory under
 ~/.local/state/lockstep with data/, log/, secrets/ (generated passwords) and lockstep.yaml, the

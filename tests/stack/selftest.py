@@ -122,7 +122,7 @@ class Processes(StackCase):
 
 class Instances(StackCase):
     def test_no_two_ports_are_equal_modulo_1000_so_stacks_never_meet(self):
-        servers = stack.make_servers(self.made("local"))
+        servers = stack.make_all(self.made("local"))
         ports = [port for s in servers for proc in s.procs for port in proc.ports.values()]
         self.assertEqual(len(ports), len({port % 1000 for port in ports}))
         self.assertLess(max(ports) + 13000, 32768, "reaches the ephemeral ports")

@@ -6,11 +6,13 @@ import struct
 import uuid
 
 import jvm
+import server_toxiproxy
 from instance import Instance, write_atomically
 from process import Proc
 
 BROKER_PORT = 19092
 CONTROLLER_PORT = 19093
+PROXIED_PORT = 19094  # tells clients that it is at toxiproxy's KAFKA_PORT
 
 METADATA, METADATA_VERSION = 3, 4
 
@@ -27,7 +29,11 @@ class Kafka:
         self.proc = Proc(
             self.name,
             instance,
-            {"broker": self.port, "controller": self.controller_port},
+            {
+                "broker": self.port,
+                "controller": self.controller_port,
+                "proxied": instance.port(PROXIED_PORT),
+            },
             instance.sub("data", "kafka"),
             lambda: jvm.keep_archive(instance, "kafka", self.archive),
             jvm.ARCHIVING_TIMEOUT_S,
@@ -53,14 +59,16 @@ class Kafka:
         self.proc.argv += [cluster_id.read_text(encoding="utf-8").strip(), str(properties)]
 
     def _properties(self) -> str:
+        proxied = f"PROXIED://127.0.0.1:{self.instance.port(PROXIED_PORT)}"
+        advertised = f"PROXIED://127.0.0.1:{self.instance.port(server_toxiproxy.KAFKA_PORT)}"
         return f"""\
 # Written by ./dev stack up; changes are overwritten.
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{self.controller_port}
-listeners=BROKER://127.0.0.1:{self.port},CONTROLLER://127.0.0.1:{self.controller_port}
-advertised.listeners=BROKER://127.0.0.1:{self.port}
-listener.security.protocol.map=BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT
+listeners=BROKER://127.0.0.1:{self.port},CONTROLLER://127.0.0.1:{self.controller_port},{proxied}
+advertised.listeners=BROKER://127.0.0.1:{self.port},{advertised}
+listener.security.protocol.map=BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT,PROXIED:PLAINTEXT
 inter.broker.listener.name=BROKER
 controller.listener.names=CONTROLLER
 log.dirs={self.proc.data_dir}/log

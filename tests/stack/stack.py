@@ -17,6 +17,7 @@ from server_elastic import Elasticsearch
 from server_kafka import Kafka
 from server_mariadb import MariaDB
 from server_redis import RedisCluster
+from server_toxiproxy import Toxiproxy
 from up import Up
 
 OPEN_FILES = 65536  # MariaDB keeps 1024 tables open
@@ -25,7 +26,7 @@ MIB = 1024 * 1024
 
 
 def make_servers(instance: Instance) -> list:
-    """In the order in which they are shown."""
+    """What a plain `up` starts, in the order in which it is shown."""
     return [
         Kafka(instance),
         *(MariaDB(instance, name) for name in MariaDB.BASE_PORTS),
@@ -34,11 +35,23 @@ def make_servers(instance: Instance) -> list:
     ]
 
 
-def choose(servers: list, names: list) -> list:
-    """(server, procs) by name; a Redis Cluster's nodes have names of their own."""
+def make_extras(instance: Instance) -> list:
+    """What only starts by name: for faults that need more servers, or a link that can be broken."""
+    return [
+        Toxiproxy(instance),
+    ]
+
+
+def make_all(instance: Instance) -> list:
+    return make_servers(instance) + make_extras(instance)
+
+
+def choose(instance: Instance, names: list, unnamed: list) -> list:
+    """(server, procs) by name, or those of `unnamed`; nodes of a cluster have names of their own."""
     if not names:
-        return [(server, server.procs) for server in servers]
+        return [(server, server.procs) for server in unnamed]
     chosen = []
+    servers = make_all(instance)
     for name in names:
         for server in servers:
             procs = [p for p in server.procs if name in (server.name, p.name)]
@@ -57,7 +70,7 @@ def command_up(instance: Instance, options) -> int:
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
     instance.create()
     with instance.locked():
-        up = Up(instance, choose(make_servers(instance), options.name))
+        up = Up(instance, choose(instance, options.name, make_servers(instance)))
         try:
             return up.run()
         except KeyboardInterrupt:
@@ -75,8 +88,7 @@ def command_down(instance: Instance, options) -> int:
 
 def _stop(instance: Instance, names: list, timeout_s: float = None) -> int:
     begin = time.monotonic()
-    servers = make_servers(instance)
-    procs = [proc for _, procs in choose(servers, names) for proc in procs]
+    procs = [proc for _, procs in choose(instance, names, make_all(instance)) for proc in procs]
     running = [proc for proc in procs if proc.pid() is not None]
     outcomes = stop_all(procs, timeout_s)
     for proc, outcome in zip(procs, outcomes):
@@ -109,7 +121,12 @@ def command_status(instance: Instance, options) -> int:
         else:
             print(f"stack '{instance.name}' is not there yet: ./dev stack up")
         return 1
-    rows = [_row(server, proc) for server, proc in _procs(instance)]
+    usual = {server.name for server in make_servers(instance)}
+    rows = [
+        _row(server, proc)
+        for server, proc in _procs(instance)
+        if server.name in usual or proc.pid() is not None
+    ]
     running = all(row["state"] == "running" for row in rows)
     if options.json:
         report = {
@@ -127,7 +144,7 @@ def command_status(instance: Instance, options) -> int:
 
 
 def _procs(instance: Instance) -> list:
-    return [(server, proc) for server in make_servers(instance) for proc in server.procs]
+    return [(server, proc) for server in make_all(instance) for proc in server.procs]
 
 
 def _row(server, proc) -> dict:
