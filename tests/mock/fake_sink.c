@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "schema/key.h"
+
 struct fake_store fake = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 void fake_reset(void)
@@ -63,6 +65,67 @@ struct ls_mark fake_mark(int32_t partition)
     struct ls_mark mark = fake.marks[partition];
     pthread_mutex_unlock(&fake.lock);
     return mark;
+}
+
+bool fake_all_marked(int64_t offset)
+{
+    for (int32_t i = 0; i < FAKE_PARTITIONS; i++)
+        if (fake_mark(i).version < ls_version(1, offset))
+            return false;
+    return true;
+}
+
+unsigned fake_tries_of(const char *prefix)
+{
+    unsigned n = 0;
+    pthread_mutex_lock(&fake.lock);
+    for (size_t i = 0; i < fake.n_entries; i++)
+        if (strncmp(fake.entries[i].key, prefix, strlen(prefix)) == 0)
+            n += fake.entries[i].tries;
+    pthread_mutex_unlock(&fake.lock);
+    return n;
+}
+
+static void copy_data(struct fake_store *to, const struct fake_store *from)
+{
+    memcpy(to->entries, from->entries, sizeof(to->entries));
+    to->n_entries = from->n_entries;
+    memcpy(to->marks, from->marks, sizeof(to->marks));
+}
+
+void fake_save(struct fake_store *ret)
+{
+    pthread_mutex_lock(&fake.lock);
+    copy_data(ret, &fake);
+    pthread_mutex_unlock(&fake.lock);
+}
+
+void fake_restore(const struct fake_store *saved)
+{
+    pthread_mutex_lock(&fake.lock);
+    copy_data(&fake, saved);
+    pthread_mutex_unlock(&fake.lock);
+}
+
+void fake_empty(void)
+{
+    static const struct fake_store nothing;
+    fake_restore(&nothing);
+}
+
+void fake_lose_unmarked(const char *why)
+{
+    pthread_mutex_lock(&fake.lock);
+    size_t kept = 0;
+    for (size_t i = 0; i < fake.n_entries; i++) {
+        const char *key = fake.entries[i].key;
+        int32_t partition = ls_partition_of(ls_shard_of(key, strlen(key)), FAKE_PARTITIONS);
+        if (fake.entries[i].version <= fake.marks[partition].version)
+            fake.entries[kept++] = fake.entries[i];
+    }
+    fake.n_entries = kept;
+    fake.unsure = why;
+    pthread_mutex_unlock(&fake.lock);
 }
 
 static void apply_record(struct ls_unit *unit, struct ls_record *record)

@@ -43,6 +43,21 @@ struct ls_mark fake_mark(int32_t partition);
 void fake_no_reads(bool no_reads);
 void fake_decide(enum ls_verdict (*decide)(const struct ls_record *record, struct ls_err *err));
 
+/* Whether every partition's mark covers that offset. */
+bool fake_all_marked(int64_t offset);
+/* How often records of keys with that prefix were tried, together. */
+unsigned fake_tries_of(const char *prefix);
+
+/* The store goes back in time without a word: to what was saved, or to nothing. */
+void fake_save(struct fake_store *ret);
+void fake_restore(const struct fake_store *saved);
+void fake_empty(void);
+/*
+ * The store loses what no mark covers, and the lane will be unsure at its next unit: a failover as
+ * the lane sees it.
+ */
+void fake_lose_unmarked(const char *why);
+
 extern const struct ls_sink_ops fake_sink_ops;
 
 #endif
