@@ -8,6 +8,9 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "pipeline/kafka.h"
+
+enum { KAFKA_PATIENCE_MS = 1000 };
 
 atomic_int ls_cli_stop;
 
@@ -58,6 +61,13 @@ struct ls_config *ls_cli_config(const char *path)
         return NULL;
     }
     return config;
+}
+
+void ls_cli_ask_kafka(const struct ls_config *config)
+{
+    struct ls_err err = {0};
+    if (ls_kafka_answers(config, KAFKA_PATIENCE_MS, &err) < 0 && err.class == LS_ERR_RETRY)
+        ls_cli_error("%s; waiting for it up to %d s", err.text, LS_KAFKA_TIMEOUT_MS / 1000);
 }
 
 int ls_cli_sinks(const struct ls_config *config, char *const *names, size_t n_names,

@@ -39,6 +39,12 @@ extern const struct argp ls_config_argp;
 /* Reads the configuration or prints why not to stderr and returns NULL (exit LS_EXIT_CONFIG). */
 struct ls_config *ls_cli_config(const char *path);
 
+/*
+ * Before the first thing that needs Kafka: where no broker answers within a second, says on stderr
+ * what is waited for, and why; what follows then waits and fails by itself.
+ */
+void ls_cli_ask_kafka(const struct ls_config *config);
+
 /* "lockstep <command>: text" on stderr. */
 void ls_cli_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
 

@@ -226,8 +226,10 @@ static int run_command(int argc, char **argv, bool resync)
         struct ls_replay_sink *sinks = ls_calloc(n, sizeof(*sinks));
         for (size_t i = 0; i < n; i++)
             sinks[i].sink = chosen[i];
-        if (partitions_exist(&options, sinks[0].sink->entity))
+        if (partitions_exist(&options, sinks[0].sink->entity)) {
+            ls_cli_ask_kafka(config);
             code = replay_sinks(config, &options, sinks, n);
+        }
         free(sinks);
         free(chosen);
     }

@@ -246,6 +246,8 @@ static int check_or_show(const struct arguments *arguments)
         struct ls_config *config = ls_cli_config(arguments->config);
         if (config == NULL)
             code = LS_EXIT_CONFIG;
+        else if (check)
+            ls_cli_ask_kafka(config);
         for (size_t i = 0; config && i < config->n_entities; i++) {
             const struct ls_schema *schema = config->entities[i].schema;
             int one = LS_EXIT_OK;
@@ -411,8 +413,11 @@ int ls_cmd_schema(int argc, char **argv)
     const struct ls_sink_config **sinks = NULL;
     size_t n = 0;
     int code = LS_EXIT_USAGE;
-    if (ls_cli_sinks(config, arguments.names, arguments.n_names, true, &sinks, &n) == 0)
+    if (ls_cli_sinks(config, arguments.names, arguments.n_names, true, &sinks, &n) == 0) {
+        if (arguments.action[0] == 'a')
+            ls_cli_ask_kafka(config);
         code = apply_or_diff(&arguments, config, sinks, n);
+    }
     free(sinks);
     ls_config_free(config);
     return code;

@@ -195,6 +195,7 @@ int ls_cmd_topics(int argc, char **argv)
     struct ls_config *config = ls_cli_config(arguments.config);
     if (config == NULL)
         return LS_EXIT_CONFIG;
+    ls_cli_ask_kafka(config);
     int code;
     if (strcmp(arguments.action, "create") == 0)
         code = create(config, arguments.json);

@@ -357,9 +357,11 @@ int ls_cmd_verify(int argc, char **argv)
         const struct ls_sink_config **sinks = NULL;
         size_t n = 0;
         ls_cli_catch_signals();
-        code = ls_cli_sinks(config, args.names, args.n_names, true, &sinks, &n) < 0
-                   ? LS_EXIT_USAGE
-                   : compare(config, sinks, n, &args);
+        code = LS_EXIT_USAGE;
+        if (ls_cli_sinks(config, args.names, args.n_names, true, &sinks, &n) == 0) {
+            ls_cli_ask_kafka(config);
+            code = compare(config, sinks, n, &args);
+        }
         free(sinks);
     }
     ls_config_free(config);

@@ -59,13 +59,40 @@ static bool is_secret(const char *name)
     return false;
 }
 
+/* `host`, `host:port` or `[address]:port`, after the protocol that librdkafka lets stand there. */
+static bool is_broker(const char *text, size_t len)
+{
+    const char *end = text + len;
+    const char *protocol = memmem(text, len, "://", 3);
+    if (protocol != NULL)
+        text = protocol + 3;
+    const char *host = text;
+    if (host < end && *host == '[') {
+        text = memchr(host, ']', (size_t)(end - host));
+        if (text == NULL)
+            return false;
+        text++;
+    } else {
+        text += strcspn(text, ":,");
+    }
+    if (text == host || text > end || memchr(host, ' ', (size_t)(end - host)))
+        return false;
+    if (text == end)
+        return true;
+    long port = 0;
+    const char *digit = text + 1;
+    for (; digit < end && *digit >= '0' && *digit <= '9' && port <= UINT16_MAX; digit++)
+        port = port * 10 + (*digit - '0');
+    return *text == ':' && digit == end && port >= 1 && port <= UINT16_MAX;
+}
+
 static int check_brokers(struct ls_config_reader *reader, const char *where, int line,
                          const char *brokers)
 {
     const char *c = brokers;
     for (;;) {
         size_t len = strcspn(c, ",");
-        if (len == 0 || memchr(c, ' ', len))
+        if (!is_broker(c, len))
             return ls_config_fail(reader, line,
                                   "%s: expected host:port, several parted by commas, found '%.60s'",
                                   where, brokers);

@@ -202,6 +202,21 @@ int ls_kafka_err(struct ls_err *err, rd_kafka_resp_err_t code, const char *forma
                       rd_kafka_err2str(code), advice(code));
 }
 
+int ls_kafka_answers(const struct ls_config *config, int timeout_ms, struct ls_err *err)
+{
+    rd_kafka_t *client = ls_kafka_client(config, RD_KAFKA_PRODUCER, "probe", NULL, NULL, err);
+    if (client == NULL)
+        return -1;
+    const struct rd_kafka_metadata *metadata = NULL;
+    rd_kafka_resp_err_t code = rd_kafka_metadata(client, 0, NULL, &metadata, timeout_ms);
+    if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
+        rd_kafka_metadata_destroy(metadata);
+    rd_kafka_destroy(client);
+    if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
+        return 0;
+    return ls_kafka_err(err, code, "Kafka at %s", config->brokers);
+}
+
 int ls_kafka_range(rd_kafka_t *client, const char *topic, int32_t partition, int64_t *ret_first,
                    int64_t *ret_end, struct ls_err *err)
 {

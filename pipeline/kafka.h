@@ -42,6 +42,9 @@ enum ls_err_class ls_kafka_class(rd_kafka_resp_err_t code);
 int ls_kafka_err(struct ls_err *err, rd_kafka_resp_err_t code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* Whether any broker answers within timeout_ms: a client of its own asks. RETRY when none does. */
+int ls_kafka_answers(const struct ls_config *config, int timeout_ms, struct ls_err *err);
+
 /* First offset and end offset (of what is committed) of a partition: the broker's, not cached. */
 int ls_kafka_range(rd_kafka_t *client, const char *topic, int32_t partition, int64_t *ret_first,
                    int64_t *ret_end, struct ls_err *err);

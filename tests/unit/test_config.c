@@ -55,7 +55,7 @@ Test(config, reads_what_is_set)
 {
     struct ls_config *config = config_read(
         "state_dir: /var/lib/x\nschemas: [member.yaml, binding.yaml]\n"
-        "kafka: {brokers: [k1:1, k2:2], properties: {linger.ms: 7}}\n"
+        "kafka: {brokers: [\"[::1]:1\", SSL://k2:65535, k3], properties: {linger.ms: 7}}\n"
         "entities:\n  binding: {generation: 32767, partitions: 1024, replication: 1}\n"
         "  member: {generation: 2, partitions: 1}\n"
         "sinks:\n"
@@ -65,7 +65,7 @@ Test(config, reads_what_is_set)
         "  r: {kind: redis, entity: binding, nodes: [\"[::1]:7\", b]}\n");
     const struct ls_sink_config *es = &config->sinks[0];
     cr_expect_str_eq(config->state_dir, "/var/lib/x");
-    cr_expect_str_eq(config->brokers, "k1:1,k2:2");
+    cr_expect_str_eq(config->brokers, "[::1]:1,SSL://k2:65535,k3");
     cr_expect_eq(config->n_properties, 1);
     cr_expect_str_eq(config->properties[0].name, "linger.ms");
     cr_expect_str_eq(config->properties[0].value, "7");

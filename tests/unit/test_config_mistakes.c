@@ -104,6 +104,7 @@ Test(config_mistakes, in_entities)
 }
 
 #define KAFKA      "schemas: [member.yaml]\n" REST "kafka:\n"
+#define NO_BROKER  "4: kafka.brokers: expected host:port, several parted by commas, found "
 #define PROPERTIES KAFKA "  brokers: k\n  properties:\n"
 
 Test(config_mistakes, in_kafka)
@@ -116,6 +117,14 @@ Test(config_mistakes, in_kafka)
          "4: kafka.brokers: expected host:port, several parted by commas, found 'k:9092,,l:9092'"},
         {KAFKA "  brokers: k:9092 l:9092\n",
          "4: kafka.brokers: expected host:port, several parted by commas, found 'k:9092 l:9092'"},
+        {KAFKA "  brokers: k:99999999\n", NO_BROKER "'k:99999999'"},
+        {KAFKA "  brokers: k:65536\n", NO_BROKER "'k:65536'"},
+        {KAFKA "  brokers: k:0\n", NO_BROKER "'k:0'"},
+        {KAFKA "  brokers: 'k:'\n", NO_BROKER "'k:'"},
+        {KAFKA "  brokers: k:9092x\n", NO_BROKER "'k:9092x'"},
+        {KAFKA "  brokers: ':9092'\n", NO_BROKER "':9092'"},
+        {KAFKA "  brokers: '[::1:9092'\n", NO_BROKER "'[::1:9092'"},
+        {KAFKA "  brokers: [k:1, k:70000]\n", NO_BROKER "'k:1,k:70000'"},
         {KAFKA "  brokers: {a: b}\n", "4: kafka.brokers: expected host:port, found a map"},
         {KAFKA "  brokers: k\n  properties: [a]\n",
          "5: kafka.properties: expected a map of librdkafka properties, found a list"},
