@@ -82,6 +82,9 @@ Servers (ports of the stack "local"; "test" has 1000 more):
                            19200-19203, transport 19300-19303
 Only by name, for the tests of faults:
     toxiproxy              18474 (its API); Kafka's listener 19094 is reached through 19095
+    brokers                19110-19112 (nodes kafka-b1, -b2, -b3), controllers 19113-19115
+    mysql-p, mysql-r       13308, 13309: a primary with a binary log, and its replica
+    redis-r                16385-16390 (nodes redis-r-1 to -6): three masters, three replicas
 
 Everything listens on 127.0.0.1 only. Each stack (LOCKSTEP_STACK=name) has a directory under
 ~/.local/state/lockstep with data/, log/, secrets/ (generated passwords) and lockstep.yaml, the

@@ -1,4 +1,5 @@
-"""MariaDB: two independent servers that share the shard tables between them.
+"""MariaDB: two independent servers that share the shard tables between them; and, only by name, a
+primary with a binary log (mysql-p) and its replica (mysql-r), which is read-only until promoted.
 
 The data directory is made once per cache and version with mariadb-install-db and then copied:
 initialising two servers costs more CPU than starting them. The database and the user are made by
@@ -19,15 +20,17 @@ from process import Proc, program
 SOCKET_PATH_MAX = 107
 DATABASE = "lockstep"
 USER = "lockstep"
+PRIMARY, REPLICA = "mysql-p", "mysql-r"
 
 
 class MariaDB:
     BASE_PORTS = {"mysql-1": 13306, "mysql-2": 13307}
+    EXTRA_PORTS = {"mysql-p": 13308, "mysql-r": 13309}
 
     def __init__(self, instance: Instance, name: str):
         self.instance = instance
         self.name = name
-        self.port = instance.port(self.BASE_PORTS[name])
+        self.port = instance.port({**self.BASE_PORTS, **self.EXTRA_PORTS}[name])
         self.where = f"127.0.0.1:{self.port}"
         self.socket = instance.sub("run", f"{name}.sock")
         self.proc = Proc(name, instance, {"mysql": self.port}, instance.sub("data", name))
@@ -57,18 +60,43 @@ class MariaDB:
 
     def _init_sql(self) -> str:
         password = self.instance.secret("mysql")  # hexadecimal: nothing to quote
-        return "".join(
-            f"{statement};\n"
-            for statement in (
-                f"CREATE DATABASE IF NOT EXISTS {DATABASE}",
-                f"CREATE USER IF NOT EXISTS '{USER}'@'127.0.0.1'",
-                f"ALTER USER '{USER}'@'127.0.0.1' IDENTIFIED BY '{password}'",
-                f"GRANT ALL PRIVILEGES ON {DATABASE}.* TO '{USER}'@'127.0.0.1'",
-            )
-        )
+        statements = [
+            f"CREATE DATABASE IF NOT EXISTS {DATABASE}",
+            f"CREATE USER IF NOT EXISTS '{USER}'@'127.0.0.1'",
+            f"ALTER USER '{USER}'@'127.0.0.1' IDENTIFIED BY '{password}'",
+            f"GRANT ALL PRIVILEGES ON {DATABASE}.* TO '{USER}'@'127.0.0.1'",
+        ]
+        if self.replicated:
+            # each of the two has accounts of its own making: nothing of this is replicated
+            statements.insert(0, "SET SESSION sql_log_bin = 0")
+            statements.append(f"GRANT REPLICATION SLAVE ON *.* TO '{USER}'@'127.0.0.1'")
+        if self.name == REPLICA and not self._followed.exists():
+            primary = self.instance.port(self.EXTRA_PORTS[PRIMARY])
+            statements += [
+                f"CHANGE MASTER TO MASTER_HOST='127.0.0.1', MASTER_PORT={primary}, "
+                f"MASTER_USER='{USER}', MASTER_PASSWORD='{password}', "
+                "MASTER_USE_GTID=slave_pos, MASTER_CONNECT_RETRY=1",
+                "START SLAVE",
+            ]
+        return "".join(f"{statement};\n" for statement in statements)
+
+    @property
+    def replicated(self) -> bool:
+        return self.name in self.EXTRA_PORTS
+
+    @property
+    def _followed(self) -> Path:
+        """A file that says that this replica has been told its primary once: a promoted one must not
+        be told again. The server itself remembers a primary that was not taken from it."""
+        return self.proc.data_dir / "lockstep-followed"
 
     def _options(self, init: Path) -> str:
         user = "user=root\n" if os.geteuid() == 0 else ""
+        log = "skip-log-bin"
+        if self.replicated:
+            log = f"log-bin={self.name}\nbinlog-format=ROW\nsync-binlog=1\nlog-slave-updates\n"
+            log += f"server-id={1 + list(self.EXTRA_PORTS).index(self.name)}\nslave-net-timeout=5"
+            log += "\nread-only" if self.name == REPLICA else ""
         return f"""\
 # Written by ./dev stack up; changes are overwritten.
 [mariadbd]
@@ -80,7 +108,7 @@ init-file={init}
 bind-address=127.0.0.1
 port={self.port}
 skip-name-resolve
-skip-log-bin
+{log}
 performance-schema=off
 character-set-server=utf8mb4
 
@@ -114,7 +142,11 @@ open-files-limit=16384
         return "" if run.returncode == 0 else run.stderr.strip()
 
     def ready(self) -> str:
-        return self.probe(self.proc)
+        if reason := self.probe(self.proc):
+            return reason
+        if self.name == REPLICA:
+            self._followed.touch()
+        return ""
 
 
 def make_template(instance: Instance) -> Path:

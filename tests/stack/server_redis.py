@@ -1,4 +1,5 @@
-"""Redis: two clusters of three masters each, without replicas.
+"""Redis: two clusters of three masters each, without replicas; and, only by name, redis-r, whose
+three masters have a replica each.
 
 The cluster is formed here, over the servers' own protocol, in three steps that may each be
 repeated after an interruption. (redis-cli --cluster create can't be repeated, and wants the
@@ -7,6 +8,7 @@ password where other users may see it.)
 
 import hashlib
 import socket
+from collections import Counter
 
 from instance import Instance, write_atomically
 from process import Proc, program
@@ -17,12 +19,15 @@ USER = "lockstep"
 
 
 class RedisCluster:
+    MASTERS = 3
     BASE_PORTS = {"redis-a": (16379, 16380, 16381), "redis-b": (16382, 16383, 16384)}
+    EXTRA_PORTS = {"redis-r": (16385, 16386, 16387, 16388, 16389, 16390)}
 
     def __init__(self, instance: Instance, name: str):
         self.instance = instance
         self.name = name
-        self.ports = [instance.port(base) for base in self.BASE_PORTS[name]]
+        bases = {**self.BASE_PORTS, **self.EXTRA_PORTS}[name]
+        self.ports = [instance.port(base) for base in bases]
         self.where = ", ".join(f"127.0.0.1:{port}" for port in self.ports)
         self.procs = [
             Proc(
@@ -35,13 +40,17 @@ class RedisCluster:
         ]
 
     def prepare(self) -> None:
-        digest = hashlib.sha256(self.instance.secret("redis").encode()).hexdigest()
+        password = self.instance.secret("redis")
+        digest = hashlib.sha256(password.encode()).hexdigest()
         users = self.instance.sub("secrets", "redis.acl")
         write_atomically(users, f"user default off\nuser {USER} on #{digest} ~* &* +@all\n", 0o600)
         for proc in self.procs:
             proc.data_dir.mkdir(parents=True, exist_ok=True)
             options = self.instance.sub("etc", f"{proc.name}.conf")
-            write_atomically(options, self._options(proc, users))
+            text = self._options(proc, users)
+            if len(self.ports) > self.MASTERS:
+                text += f"masteruser {USER}\nmasterauth {password}\nrepl-diskless-sync-delay 0\n"
+            write_atomically(options, text, 0o600)
             proc.argv = [program("redis-server"), str(options)]
 
     def _options(self, proc: Proc, users) -> str:
@@ -79,13 +88,13 @@ tcp-backlog 128
         except (OSError, RedisError) as error:
             return f"no answer yet ({error})"
         try:
-            for i, node in enumerate(nodes):
+            for i, node in enumerate(nodes[: self.MASTERS]):
                 self._take_slots(node, i)
             for node in nodes[1:]:
-                if node.cluster_info()["cluster_known_nodes"] != "3":
+                if node.cluster_info()["cluster_known_nodes"] != str(len(nodes)):
                     nodes[0].call("CLUSTER", "MEET", "127.0.0.1", node.port, node.port + BUS_DISTANCE)
             for node in nodes:
-                if reason := node.cluster_trouble():
+                if reason := node.cluster_trouble() or self._follow(node):
                     return reason
         except (OSError, RedisError) as error:
             return str(error)
@@ -106,14 +115,29 @@ tcp-backlog 128
             return str(error)
 
     def _take_slots(self, node, i: int) -> None:
-        count = len(self.ports)
-        myself = next(l for l in node.call("CLUSTER", "NODES").splitlines() if "myself" in l)
-        if len(myself.split()) > 8:  # has slots
+        """Of a node that has met no other: later, one without slots has lost them to its replica."""
+        [*known] = node.nodes()
+        if len(known) > 1 or known[0]["slots"]:
             return
-        first, last = SLOTS * i // count, SLOTS * (i + 1) // count - 1
-        if node.cluster_info()["cluster_known_nodes"] == "1":
-            node.call("CLUSTER", "SET-CONFIG-EPOCH", i + 1)
+        first, last = SLOTS * i // self.MASTERS, SLOTS * (i + 1) // self.MASTERS - 1
+        node.call("CLUSTER", "SET-CONFIG-EPOCH", i + 1)
         node.call("CLUSTER", "ADDSLOTSRANGE", first, last)
+
+    def _follow(self, node) -> str:
+        """A master without slots becomes a replica of the master that has fewest; why one does not
+        follow yet, else empty."""
+        known = node.nodes()
+        myself = next(line for line in known if "myself" in line["flags"])
+        if len(self.ports) == self.MASTERS or myself["slots"]:
+            return ""
+        if "master" in myself["flags"]:
+            if len(known) < len(self.ports):
+                return f"port {node.port} knows {len(known)} of {len(self.ports)} nodes"
+            served = Counter({line["id"]: 0 for line in known if line["slots"]})
+            served.update(line["master"] for line in known if "slave" in line["flags"])
+            node.call("CLUSTER", "REPLICATE", min(served, key=served.get))
+        link = node.info("replication").get("master_link_status")
+        return "" if link == "up" else f"port {node.port}: the link to its master is {link}"
 
 
 class RedisError(Exception):
@@ -149,6 +173,25 @@ class Connection:
     def cluster_info(self) -> dict:
         lines = self.call("CLUSTER", "INFO").split()
         return dict(line.split(":", 1) for line in lines)
+
+    def info(self, section: str) -> dict:
+        lines = self.call("INFO", section).splitlines()
+        return dict(line.split(":", 1) for line in lines if ":" in line)
+
+    def nodes(self) -> list:
+        """CLUSTER NODES, a dict each; `slots` is a list of ranges as the server writes them."""
+        rows = [line.split() for line in self.call("CLUSTER", "NODES").splitlines()]
+        return [
+            {
+                "id": row[0],
+                "port": int(row[1].partition("@")[0].rpartition(":")[2]),
+                "flags": row[2].split(","),
+                "master": row[3],
+                "linked": row[7] == "connected",
+                "slots": row[8:],
+            }
+            for row in rows
+        ]
 
     def cluster_trouble(self) -> str:
         info = self.cluster_info()

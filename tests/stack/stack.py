@@ -14,7 +14,7 @@ import time
 from instance import Instance, StackError
 from process import stop_all
 from server_elastic import Elasticsearch
-from server_kafka import Kafka
+from server_kafka import Brokers, Kafka
 from server_mariadb import MariaDB
 from server_redis import RedisCluster
 from server_toxiproxy import Toxiproxy
@@ -39,6 +39,9 @@ def make_extras(instance: Instance) -> list:
     """What only starts by name: for faults that need more servers, or a link that can be broken."""
     return [
         Toxiproxy(instance),
+        Brokers(instance),
+        *(MariaDB(instance, name) for name in MariaDB.EXTRA_PORTS),
+        *(RedisCluster(instance, name) for name in RedisCluster.EXTRA_PORTS),
     ]
 
 
