@@ -3,8 +3,8 @@
  *
  * The pending records are sorted by shard and key (so that all writers lock rows in one order) and
  * become statements of one shard each; many statements go in one packet, since with 1024 tables a
- * round trip per statement would be most of the time. BEGIN leads the first packet and the marks
- * and COMMIT end the last, so a small unit is one round trip.
+ * round trip per statement would be most of the time. BEGIN leads the first packet and COMMIT ends
+ * the last, so a small unit is one round trip.
  *
  * The server stops at the first statement of a packet that fails. InnoDB undoes that statement
  * alone and keeps the transaction, so a bad row is searched inside the transaction: the statement
@@ -31,15 +31,14 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/clock.h"
+#include "consumers/mysql_marks.h"
 #include "pipeline/mysql_errors.h"
 
 enum {
     /* Bytes of a packet of several statements: enough to hide the round trip (measured), small
      * enough that a bad row costs little to send again. */
     PACKET_BYTES = 512 << 10,
-    PACKET_SLACK = 64 << 10,  /* room for BEGIN, marks and COMMIT below the server's limit */
-    IDLE_PING_MS = 30 * 1000, /* a connection unused for longer is tried before it is used */
+    PACKET_SLACK = 64 << 10, /* room for BEGIN and COMMIT below the server's limit */
 };
 
 /* Rows sorted[from..to) of one shard, still to be sent. */
@@ -48,7 +47,7 @@ struct range {
     bool suspect; /* part of a statement that failed: sent apart, to fail cheaply */
 };
 
-enum step_kind { STEP_BEGIN, STEP_ROWS, STEP_MARKS, STEP_COMMIT };
+enum step_kind { STEP_BEGIN, STEP_ROWS, STEP_COMMIT };
 
 struct step { /* one statement of the packet */
     enum step_kind kind;
@@ -62,11 +61,8 @@ struct refused {
 };
 
 struct ls_mysql_lane {
-    const struct ls_sink_config *config;
-    const struct ls_mysql_server *server;
-    struct ls_mysql mysql;
+    struct ls_mysql_link link;
     struct ls_mysql_encoder encoder;
-    int64_t used_ms; /* when the connection was last used */
 
     /* Of the unit in hand. */
     struct ls_unit *unit;
@@ -84,11 +80,11 @@ struct ls_mysql_lane {
 };
 
 struct ls_mysql_lane *ls_mysql_lane_new(const struct ls_sink_config *config,
-                                        const struct ls_mysql_server *server)
+                                        const struct ls_mysql_server *server,
+                                        struct ls_lane *handle)
 {
     struct ls_mysql_lane *lane = ls_calloc(1, sizeof(*lane));
-    lane->config = config;
-    lane->server = server;
+    ls_mysql_link_init(&lane->link, config, server, handle);
     ls_mysql_encoder_init(&lane->encoder, config->entity->schema);
     return lane;
 }
@@ -97,7 +93,7 @@ void ls_mysql_lane_free(struct ls_mysql_lane *lane)
 {
     if (lane == NULL)
         return;
-    ls_mysql_close(&lane->mysql);
+    ls_mysql_link_free(&lane->link);
     ls_mysql_encoder_free(&lane->encoder);
     ls_buf_free(&lane->packet);
     free(lane->sorted);
@@ -108,21 +104,9 @@ void ls_mysql_lane_free(struct ls_mysql_lane *lane)
     free(lane);
 }
 
-struct ls_mysql *ls_mysql_lane_connection(struct ls_mysql_lane *lane)
+struct ls_mysql_link *ls_mysql_lane_link(struct ls_mysql_lane *lane)
 {
-    return &lane->mysql;
-}
-
-static int connect_if_needed(struct ls_mysql_lane *lane, struct ls_err *err)
-{
-    int64_t now_ms = ls_mono_ms();
-    if (lane->mysql.handle != NULL && now_ms - lane->used_ms > IDLE_PING_MS &&
-        mysql_ping(lane->mysql.handle) != 0)
-        ls_mysql_close(&lane->mysql); /* closed by the server or a firewall meanwhile */
-    lane->used_ms = now_ms;
-    if (lane->mysql.handle != NULL)
-        return 0;
-    return ls_mysql_connect(&lane->mysql, lane->config, lane->server, err);
+    return &lane->link;
 }
 
 static int by_key(const void *left, const void *right)
@@ -212,7 +196,7 @@ static void refuse(struct ls_mysql_lane *lane, uint32_t index, int code, const c
 static bool add_range(struct ls_mysql_lane *lane)
 {
     struct range *range = &lane->todo[lane->n_todo - 1];
-    size_t hard = lane->mysql.packet_max - PACKET_SLACK, soft = PACKET_BYTES;
+    size_t hard = lane->link.mysql.packet_max - PACKET_SLACK, soft = PACKET_BYTES;
     struct ls_record **rows = lane->sorted + range->from;
     uint32_t n = range->to - range->from;
     size_t room = lane->packet.len < soft ? soft - lane->packet.len : 0;
@@ -227,7 +211,7 @@ static bool add_range(struct ls_mysql_lane *lane)
         char text[256];
         snprintf(text, sizeof(text),
                  "the row does not fit into the server's max_allowed_packet of %zu bytes",
-                 lane->mysql.packet_max);
+                 lane->link.mysql.packet_max);
         refuse(lane, range->from, 1153, text);
         if (++range->from == range->to)
             lane->n_todo--;
@@ -245,12 +229,6 @@ static bool add_range(struct ls_mysql_lane *lane)
 static void add_end(struct ls_mysql_lane *lane)
 {
     static const struct range none;
-    if (lane->unit->n_marks > 0) {
-        ls_mysql_encode_marks(&lane->encoder, lane->unit->marks, lane->unit->n_marks,
-                              &lane->packet);
-        ls_buf_append_char(&lane->packet, ';');
-        add_step(lane, STEP_MARKS, none);
-    }
     ls_buf_append_str(&lane->packet, "COMMIT");
     add_step(lane, STEP_COMMIT, none);
 }
@@ -290,7 +268,7 @@ static uint64_t duplicates(MYSQL *handle)
 /* Counts the rows of a statement that succeeded; -1 where the answer cannot be. */
 static int count_rows(struct ls_mysql_lane *lane, const struct range *rows, struct ls_err *err)
 {
-    MYSQL *handle = lane->mysql.handle;
+    MYSQL *handle = lane->link.mysql.handle;
     uint64_t affected = mysql_affected_rows(handle), n = rows->to - rows->from, applied;
     if (n == 1)
         applied = affected > 0;
@@ -301,7 +279,7 @@ static int count_rows(struct ls_mysql_lane *lane, const struct range *rows, stru
             err, LS_ERR_FATAL, 0,
             "%s: the server counts %llu changed rows in a statement of %llu: a trigger "
             "or a proxy between? lockstep cannot tell what was applied",
-            lane->mysql.where, (unsigned long long)affected, (unsigned long long)n);
+            lane->link.mysql.where, (unsigned long long)affected, (unsigned long long)n);
     for (uint64_t i = 0; i < n; i++)
         lane->outcome[rows->from + i] = i < applied ? LS_APPLIED : LS_STALE;
     return 0;
@@ -309,7 +287,7 @@ static int count_rows(struct ls_mysql_lane *lane, const struct range *rows, stru
 
 static int step_done(struct ls_mysql_lane *lane, const struct step *step, struct ls_err *err)
 {
-    bool open = (lane->mysql.handle->server_status & SERVER_STATUS_IN_TRANS) != 0;
+    bool open = (lane->link.mysql.handle->server_status & SERVER_STATUS_IN_TRANS) != 0;
     if (step->kind == STEP_COMMIT) {
         lane->committed = true;
         return 0;
@@ -317,7 +295,7 @@ static int step_done(struct ls_mysql_lane *lane, const struct step *step, struct
     if (!open)
         return ls_err_set(err, LS_ERR_RETRY, 0,
                           "%s: the server ended the transaction by itself: it is sent again",
-                          lane->mysql.where);
+                          lane->link.mysql.where);
     if (step->kind == STEP_BEGIN)
         lane->begun = true;
     return step->kind == STEP_ROWS ? count_rows(lane, &step->rows, err) : 0;
@@ -345,7 +323,7 @@ static void split_step(struct ls_mysql_lane *lane, size_t failed, const struct l
         refuse(lane, rows.from, err->code, err->text);
         return;
     }
-    uint32_t row = named_row(mysql_error(lane->mysql.handle), n);
+    uint32_t row = named_row(mysql_error(lane->link.mysql.handle), n);
     if (row < n) {
         uint32_t bad = rows.from + row;
         push_todo(lane, (struct range){.from = bad + 1, .to = rows.to});
@@ -361,19 +339,12 @@ static void split_step(struct ls_mysql_lane *lane, size_t failed, const struct l
 /* A statement failed: 0 when the transaction goes on without it, else -1. */
 static int step_failed(struct ls_mysql_lane *lane, size_t failed, struct ls_err *err)
 {
-    ls_mysql_fail(&lane->mysql, err);
+    ls_mysql_fail(&lane->link.mysql, err);
     if (err->class != LS_ERR_POISON)
         return -1;
-    switch (lane->steps[failed].kind) {
-    case STEP_ROWS:
+    if (lane->steps[failed].kind == STEP_ROWS) {
         split_step(lane, failed, err);
         return 0;
-    case STEP_MARKS:
-        err->class = LS_ERR_FATAL; /* nothing in a mark comes from a record */
-        return ls_err_prefix(err, "the mark table is not as it should be (`lockstep schema diff`)");
-    case STEP_BEGIN:
-    case STEP_COMMIT:
-        break;
     }
     err->class = LS_ERR_RETRY;
     return -1;
@@ -382,7 +353,7 @@ static int step_failed(struct ls_mysql_lane *lane, size_t failed, struct ls_err 
 /* Sends the packet and reads the answer to each of its statements. */
 static int run_packet(struct ls_mysql_lane *lane, struct ls_err *err)
 {
-    MYSQL *handle = lane->mysql.handle;
+    MYSQL *handle = lane->link.mysql.handle;
     int rc = mysql_real_query(handle, lane->packet.data, lane->packet.len);
     for (size_t i = 0; i < lane->n_steps; i++) {
         if (i > 0)
@@ -391,9 +362,9 @@ static int run_packet(struct ls_mysql_lane *lane, struct ls_err *err)
             return step_failed(lane, i, err);
         if (rc < 0)
             return ls_err_set(err, LS_ERR_RETRY, 0, "%s: the server answered %zu of %zu statements",
-                              lane->mysql.where, i, lane->n_steps);
+                              lane->link.mysql.where, i, lane->n_steps);
         if (step_done(lane, &lane->steps[i], err) != 0) {
-            ls_mysql_close(&lane->mysql); /* the rest of the answer is not read */
+            ls_mysql_close(&lane->link.mysql); /* the rest of the answer is not read */
             return -1;
         }
     }
@@ -409,26 +380,23 @@ static void give_verdicts(struct ls_mysql_lane *lane)
         const struct refused *refused = &lane->refused[i];
         ls_unit_poison(lane->unit, lane->sorted[refused->index], refused->code, refused->text);
     }
-    lane->unit->marks_written = true;
 }
 
 static void give_up(struct ls_mysql_lane *lane, const struct ls_err *err)
 {
-    if (lane->mysql.handle != NULL &&
-        (ls_mysql_lost(&lane->mysql) || mysql_real_query(lane->mysql.handle, "ROLLBACK", 8) != 0))
-        ls_mysql_close(&lane->mysql);
+    ls_mysql_link_reset(&lane->link);
     ls_unit_fail(lane->unit, err);
 }
 
-void ls_mysql_lane_apply(struct ls_mysql_lane *lane, struct ls_unit *unit)
+static void apply(struct ls_mysql_lane *lane, struct ls_unit *unit)
 {
     struct ls_err err = {0};
-    if (connect_if_needed(lane, &err) != 0) {
+    if (ls_mysql_link_use(&lane->link, &err) != 0) {
         ls_unit_fail(unit, &err);
         return;
     }
     start_unit(lane, unit);
-    if (lane->n == 0 && unit->n_marks == 0)
+    if (lane->n == 0)
         return;
     while (!lane->committed) {
         build_packet(lane);
@@ -438,4 +406,14 @@ void ls_mysql_lane_apply(struct ls_mysql_lane *lane, struct ls_unit *unit)
         }
     }
     give_verdicts(lane);
+}
+
+void ls_mysql_lane_work(struct ls_mysql_lane *lane, struct ls_unit *unit)
+{
+    if (unit->look != NULL)
+        ls_mysql_look(&lane->link, unit);
+    else if (unit->n_marks > 0)
+        ls_mysql_marks_write(&lane->link, unit);
+    else
+        apply(lane, unit);
 }

@@ -49,9 +49,6 @@ static void make_guard(const struct ls_schema *schema, const char *compare, stru
     }
 }
 
-#define MARK_NEWER \
-    "VALUES(`_genesis`)=`_genesis` AND VALUES(`" LS_COL_VERSION "`)>`" LS_COL_VERSION "`"
-
 void ls_mysql_encoder_init(struct ls_mysql_encoder *encoder, const struct ls_schema *schema)
 {
     *encoder = (struct ls_mysql_encoder){.schema = schema};
@@ -60,16 +57,6 @@ void ls_mysql_encoder_init(struct ls_mysql_encoder *encoder, const struct ls_sch
     ls_buf_append_str(&encoder->columns, ") VALUES ");
     make_guard(schema, ">", &encoder->newer);
     make_guard(schema, ">=", &encoder->newer_equal);
-    char name[64];
-    ls_mysql_mark_table_name(schema, name, sizeof(name));
-    ls_buf_printf(&encoder->marks_head,
-                  "INSERT INTO `%s` (`_partition`,`_genesis`,`" LS_COL_AT "`,`" LS_COL_VERSION
-                  "`) VALUES ",
-                  name);
-    ls_buf_append_str(&encoder->marks_tail,
-                      " ON DUPLICATE KEY UPDATE `" LS_COL_AT "`=IF(" MARK_NEWER
-                      ",VALUES(`" LS_COL_AT "`),`" LS_COL_AT "`),`" LS_COL_VERSION
-                      "`=IF(" MARK_NEWER ",VALUES(`" LS_COL_VERSION "`),`" LS_COL_VERSION "`)");
 }
 
 void ls_mysql_encoder_free(struct ls_mysql_encoder *encoder)
@@ -77,8 +64,6 @@ void ls_mysql_encoder_free(struct ls_mysql_encoder *encoder)
     ls_buf_free(&encoder->columns);
     ls_buf_free(&encoder->newer);
     ls_buf_free(&encoder->newer_equal);
-    ls_buf_free(&encoder->marks_head);
-    ls_buf_free(&encoder->marks_tail);
 }
 
 static void append_value(struct ls_buf *buf, enum ls_type type, const struct ls_value *value)
@@ -154,10 +139,16 @@ size_t ls_mysql_encode_rows(const struct ls_mysql_encoder *encoder,
     return taken;
 }
 
-static void append_mark_rows(const struct ls_mysql_encoder *encoder, const struct ls_mark *marks,
+/* INSERT INTO `member_mark` (...) VALUES (...), ... */
+static void append_mark_rows(const struct ls_schema *schema, const struct ls_mark *marks,
                              size_t n_marks, struct ls_buf *buf)
 {
-    ls_buf_append(buf, encoder->marks_head.data, encoder->marks_head.len);
+    char table[64];
+    ls_mysql_mark_table_name(schema, table, sizeof(table));
+    ls_buf_printf(buf,
+                  "INSERT INTO `%s` (`_partition`,`_genesis`,`" LS_COL_AT "`,`" LS_COL_VERSION
+                  "`) VALUES ",
+                  table);
     for (size_t i = 0; i < n_marks; i++) {
         ls_buf_append_str(buf, i > 0 ? ",(" : "(");
         ls_buf_append_i64(buf, marks[i].partition);
@@ -171,17 +162,34 @@ static void append_mark_rows(const struct ls_mysql_encoder *encoder, const struc
     }
 }
 
-void ls_mysql_encode_marks(const struct ls_mysql_encoder *encoder, const struct ls_mark *marks,
-                           size_t n_marks, struct ls_buf *buf)
+void ls_mysql_encode_mark(const struct ls_schema *schema, const struct ls_mark *mark,
+                          const char *seen_genesis, uint64_t seen_version, struct ls_buf *buf)
 {
-    append_mark_rows(encoder, marks, n_marks, buf);
-    ls_buf_append(buf, encoder->marks_tail.data, encoder->marks_tail.len);
+    if (seen_genesis[0] == '\0') {
+        append_mark_rows(schema, mark, 1, buf);
+        ls_buf_append_str(buf, " ON DUPLICATE KEY UPDATE `_partition`=`_partition`");
+        return;
+    }
+    char table[64];
+    ls_mysql_mark_table_name(schema, table, sizeof(table));
+    ls_buf_printf(buf, "UPDATE `%s` SET `_genesis`=", table);
+    ls_mysql_quote(buf, mark->genesis, strlen(mark->genesis));
+    ls_buf_append_str(buf, ",`" LS_COL_AT "`=");
+    ls_buf_append_i64(buf, mark->at_ms);
+    ls_buf_append_str(buf, ",`" LS_COL_VERSION "`=");
+    ls_buf_append_u64(buf, mark->version);
+    ls_buf_append_str(buf, " WHERE `_partition`=");
+    ls_buf_append_i64(buf, mark->partition);
+    ls_buf_append_str(buf, " AND `_genesis`=");
+    ls_mysql_quote(buf, seen_genesis, strlen(seen_genesis));
+    ls_buf_append_str(buf, " AND `" LS_COL_VERSION "`=");
+    ls_buf_append_u64(buf, seen_version);
 }
 
-void ls_mysql_encode_marks_reset(const struct ls_mysql_encoder *encoder,
-                                 const struct ls_mark *marks, size_t n_marks, struct ls_buf *buf)
+void ls_mysql_encode_marks_reset(const struct ls_schema *schema, const struct ls_mark *marks,
+                                 size_t n_marks, struct ls_buf *buf)
 {
-    append_mark_rows(encoder, marks, n_marks, buf);
+    append_mark_rows(schema, marks, n_marks, buf);
     ls_buf_append_str(buf, " ON DUPLICATE KEY UPDATE `_genesis`=VALUES(`_genesis`),`" LS_COL_AT
                            "`=VALUES(`" LS_COL_AT "`),`" LS_COL_VERSION "`=VALUES(`" LS_COL_VERSION
                            "`)");

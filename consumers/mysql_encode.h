@@ -21,8 +21,6 @@ struct ls_mysql_encoder {
     struct ls_buf columns;     /* "` (`id`, ...) VALUES ", after the table's name */
     struct ls_buf newer;       /* " ON DUPLICATE KEY UPDATE ..." with `>` */
     struct ls_buf newer_equal; /* with `>=`: repair */
-    struct ls_buf marks_head;
-    struct ls_buf marks_tail;
 };
 
 /* The schema is borrowed and must live as long. */
@@ -39,15 +37,16 @@ size_t ls_mysql_encode_rows(const struct ls_mysql_encoder *encoder,
                             size_t max_bytes, struct ls_buf *buf);
 
 /*
- * Appends the upsert of marks: each moves only forward, and only a mark of the same log, so neither
- * a zombie nor a worker of another log can move it. n_marks is at least 1.
+ * Appends the statement (no semicolon) that moves one mark from what its row held when it was seen
+ * last: genesis and version, or no row where genesis is "". It changes one row where that still is
+ * so, and none where it is not.
  */
-void ls_mysql_encode_marks(const struct ls_mysql_encoder *encoder, const struct ls_mark *marks,
-                           size_t n_marks, struct ls_buf *buf);
+void ls_mysql_encode_mark(const struct ls_schema *schema, const struct ls_mark *mark,
+                          const char *seen_genesis, uint64_t seen_version, struct ls_buf *buf);
 
-/* The same without a guard: first marks and resync. */
-void ls_mysql_encode_marks_reset(const struct ls_mysql_encoder *encoder,
-                                 const struct ls_mark *marks, size_t n_marks, struct ls_buf *buf);
+/* Appends the upsert of marks without a guard: for resync. n_marks is at least 1. */
+void ls_mysql_encode_marks_reset(const struct ls_schema *schema, const struct ls_mark *marks,
+                                 size_t n_marks, struct ls_buf *buf);
 
 /* Appends the columns of a row as ls_mysql_image_read expects them: key, fields, hidden ones. */
 void ls_mysql_encode_columns(const struct ls_schema *schema, struct ls_buf *buf);

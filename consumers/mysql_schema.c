@@ -123,19 +123,21 @@ static size_t missing_column(const struct inventory *inventory, unsigned shard, 
     return i;
 }
 
-static int check_server(struct ls_mysql_store *store, size_t server, struct ls_mysql *mysql,
-                        const struct inventory *inventory, struct ls_err *err)
+static int check_inventory(const struct ls_mysql *mysql, const struct ls_sink_config *config,
+                           const struct inventory *inventory, const bool *wanted,
+                           struct ls_err *err)
 {
+    const struct ls_schema *schema = inventory->schema;
     char table[64];
-    ls_mysql_mark_table_name(store->schema, table, sizeof(table));
+    ls_mysql_mark_table_name(schema, table, sizeof(table));
     if (inventory->mark_columns < MARK_COLUMNS)
         return ls_err_set(err, LS_ERR_FATAL, 1146,
                           "%s: table %s is missing or incomplete: run `lockstep schema apply`",
                           mysql->where, table);
     for (unsigned shard = 0; shard < LS_SHARDS; shard++) {
-        if (ls_mysql_server_of_shard(store->config, (uint16_t)shard) != server)
+        if (!wanted[ls_partition_of((uint16_t)shard, config->entity->partitions)])
             continue;
-        ls_mysql_table_name(store->schema, (uint16_t)shard, table, sizeof(table));
+        ls_mysql_table_name(schema, (uint16_t)shard, table, sizeof(table));
         if (!inventory->table[shard])
             return ls_err_set(err, LS_ERR_FATAL, 1146,
                               "%s: table %s is missing: run `lockstep schema apply`", mysql->where,
@@ -144,25 +146,35 @@ static int check_server(struct ls_mysql_store *store, size_t server, struct ls_m
         if (column < inventory->n_columns)
             return ls_err_set(err, LS_ERR_FATAL, 1054,
                               "%s: table %s has no column %s: run `lockstep schema apply`",
-                              mysql->where, table, column_name(store->schema, column));
+                              mysql->where, table, column_name(schema, column));
     }
     return 0;
+}
+
+int ls_mysql_check_tables(struct ls_mysql *mysql, const struct ls_sink_config *config,
+                          const bool *wanted, struct ls_err *err)
+{
+    struct inventory inventory;
+    if (read_inventory(mysql, config->entity->schema, &inventory, err) != 0)
+        return -1;
+    int rc = check_inventory(mysql, config, &inventory, wanted, err);
+    inventory_free(&inventory);
+    return rc;
 }
 
 int ls_mysql_store_check(struct ls_store *base, struct ls_err *err)
 {
     struct ls_mysql_store *store = ls_mysql_store_of(base);
+    size_t n_partitions = (size_t)store->config->entity->partitions;
+    LS_CLEANUP_FREE bool *wanted = ls_calloc(n_partitions, sizeof(*wanted));
     for (size_t i = 0; i < store->config->n_servers; i++) {
-        struct inventory inventory;
         struct ls_mysql *mysql = ls_mysql_store_use(store, i, err);
         if (mysql == NULL)
             return -1;
-        if (read_inventory(mysql, store->schema, &inventory, err) != 0)
+        for (size_t k = 0; k < n_partitions; k++)
+            wanted[k] = ls_mysql_server_of(store->config, (int32_t)k) == i;
+        if (ls_mysql_check_tables(mysql, store->config, wanted, err) != 0)
             return ls_mysql_store_failed(mysql);
-        int rc = check_server(store, i, mysql, &inventory, err);
-        inventory_free(&inventory);
-        if (rc != 0)
-            return -1;
     }
     return 0;
 }

@@ -9,7 +9,6 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "consumers/look.h"
 #include "consumers/mysql_apply.h"
 #include "consumers/sink.h"
 
@@ -85,18 +84,12 @@ static void run_lane(struct ls_sink *sink, unsigned lane_index, struct ls_lane *
     const struct mysql_sink *shared = of(sink);
     const struct ls_mysql_server *server =
         &shared->config->servers[lane_index / shared->lanes_per_server];
-    struct ls_mysql_lane *mysql = ls_mysql_lane_new(shared->config, server);
-    struct ls_store *store = NULL; /* for looks */
+    struct ls_mysql_lane *mysql = ls_mysql_lane_new(shared->config, server, lane);
     struct ls_unit *unit;
     while ((unit = ls_lane_take(lane, -1)) != NULL) {
-        if (unit->look != NULL)
-            ls_look_by_store(&ls_mysql_store_ops, shared->config, &store, unit);
-        else
-            ls_mysql_lane_apply(mysql, unit);
+        ls_mysql_lane_work(mysql, unit);
         ls_lane_complete(lane, unit);
     }
-    if (store != NULL)
-        ls_mysql_store_ops.close(store);
     ls_mysql_lane_free(mysql);
     mysql_thread_end();
 }

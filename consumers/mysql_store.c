@@ -203,7 +203,7 @@ static int reset_marks(struct ls_store *base, const struct ls_mark *marks, size_
         if (n_here == 0)
             continue;
         ls_buf_clear(&store->sql);
-        ls_mysql_encode_marks_reset(&store->encoder, here, n_here, &store->sql);
+        ls_mysql_encode_marks_reset(store->schema, here, n_here, &store->sql);
         struct ls_mysql *mysql = ls_mysql_store_use(store, i, err);
         if (mysql == NULL)
             rc = -1;

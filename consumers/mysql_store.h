@@ -58,6 +58,12 @@ int ls_mysql_store_count(struct ls_store *store, uint64_t *ret_live, uint64_t *r
                          struct ls_err *err);
 
 /* mysql_schema.c and mysql_diff.c */
+/*
+ * Checks the mark table, and the shard tables of the partitions for which wanted[] is true. -1 and
+ * FATAL name the first that is missing, or lacks a column.
+ */
+int ls_mysql_check_tables(struct ls_mysql *mysql, const struct ls_sink_config *config,
+                          const bool *wanted, struct ls_err *err);
 int ls_mysql_store_check(struct ls_store *store, struct ls_err *err);
 int ls_mysql_store_apply(struct ls_store *store, ls_line_fn *line, void *opaque,
                          struct ls_err *err);

@@ -102,7 +102,7 @@ static int run(struct bench *bench, struct ls_mysql_lane *lane, uint32_t window,
     for (uint32_t at = 0; at < RECORDS; at += window) {
         uint32_t n = RECORDS - at < window ? RECORDS - at : window;
         struct ls_unit unit = {.records = bench->pointers + at, .n_records = n};
-        ls_mysql_lane_apply(lane, &unit);
+        ls_mysql_lane_work(lane, &unit);
         if (unit.err.class != LS_ERR_NONE) {
             fprintf(stderr, "bench_mysql_lane: %s\n", unit.err.text);
             return -1;
@@ -153,7 +153,7 @@ static int bench_windows(struct bench *bench, struct ls_err *err)
     int rc = ls_mysql_store_ops.apply(store, ignore_line, NULL, err);
     printf("made the tables in %lld ms\n", (long long)(ls_mono_ms() - start_ms));
     ls_mysql_store_ops.close(store);
-    struct ls_mysql_lane *lane = ls_mysql_lane_new(&bench->sink, &bench->server);
+    struct ls_mysql_lane *lane = ls_mysql_lane_new(&bench->sink, &bench->server, NULL);
     for (size_t i = 0; i < LS_COUNT(windows) && rc == 0; i++) {
         rc = on_tables(bench, "DELETE FROM", err);
         if (rc == 0)

@@ -61,7 +61,7 @@ void mysql_fixture_init_bare(struct mysql_fixture *f, const char *entity, uint32
     f->sink.entity = &f->entity;
     f->lanes = ls_calloc(f->sink.n_servers, sizeof(struct ls_mysql_lane *));
     for (size_t i = 0; i < f->sink.n_servers; i++)
-        f->lanes[i] = ls_mysql_lane_new(&f->sink, &f->sink.servers[i]);
+        f->lanes[i] = ls_mysql_lane_new(&f->sink, &f->sink.servers[i], NULL);
 }
 
 static void ignore_line(void *opaque, const char *line)
@@ -209,7 +209,7 @@ void mysql_apply(struct mysql_fixture *f, struct ls_record **records, uint32_t n
 {
     unit_clear(&f->unit);
     f->unit = (struct ls_unit){.records = records, .n_records = n, .repair = repair};
-    ls_mysql_lane_apply(mysql_lane_of(f, records[0]), &f->unit);
+    ls_mysql_lane_work(mysql_lane_of(f, records[0]), &f->unit);
 }
 
 unsigned mysql_count(struct ls_record *const *records, uint32_t n, enum ls_verdict verdict)

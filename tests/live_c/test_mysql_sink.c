@@ -77,7 +77,6 @@ Test(mysql_sink, inserts_updates_and_stale_rows_are_counted_apart)
     cr_expect_eq(mysql_fetch_one(&f, second[0]->key).version, 200);
     cr_expect_eq(mysql_fetch_one(&f, second[4]->key).version, 100);
     cr_expect_eq(mysql_fetch_one(&f, second[4]->key).hash, first[4]->hash);
-    cr_expect(f.unit.marks_written);
 }
 
 Test(mysql_sink, a_single_row_tells_new_changed_and_stale_too)
@@ -147,14 +146,11 @@ static void two_bad_of_500(uint16_t shard, const char *spoil, const char *mend, 
     for (int i = 0; i < 2; i++)
         all[137 + 200 * i] = mysql_put(&f, all[137 + 200 * i]->key, all[137 + 200 * i]->key_len, 10,
                                        "much too long");
-    struct ls_mark mark = {.partition = records[0]->partition,
-                           .version = 77,
-                           .genesis = "11111111-2222-3333-4444-555555555555"};
     mysql_connect_to(&f, shard, &mysql);
     mysql_must(&mysql, "%s", spoil);
     free(f.unit.refusals);
-    f.unit = (struct ls_unit){.records = all, .n_records = 520, .marks = &mark, .n_marks = 1};
-    ls_mysql_lane_apply(mysql_lane_of(&f, all[0]), &f.unit);
+    f.unit = (struct ls_unit){.records = all, .n_records = 520};
+    ls_mysql_lane_work(mysql_lane_of(&f, all[0]), &f.unit);
     mysql_must(&mysql, "%s", mend);
     ls_mysql_close(&mysql);
     cr_expect_eq(mysql_count(all, 520, LS_APPLIED), 518, "%s", f.unit.err.text);
@@ -164,7 +160,6 @@ static void two_bad_of_500(uint16_t shard, const char *spoil, const char *mend, 
     cr_assert_eq(f.unit.n_refusals, 2);
     cr_expect_eq(f.unit.refusals[0].code, code, "%s", f.unit.refusals[0].text);
     cr_expect_eq(f.unit.err.class, LS_ERR_POISON);
-    cr_expect(f.unit.marks_written);
     cr_expect(mysql_fetch_one(&f, all[136]->key).found);
     cr_expect(mysql_fetch_one(&f, all[519]->key).found);
     cr_expect_not(mysql_fetch_one(&f, all[137]->key).found);
@@ -230,7 +225,7 @@ Test(mysql_sink, a_row_larger_than_any_packet_is_poison_and_the_rest_is_split)
 static void *apply_thread(void *opaque)
 {
     struct ls_unit *unit = opaque;
-    ls_mysql_lane_apply(mysql_lane_of(&f, unit->records[0]), unit);
+    ls_mysql_lane_work(mysql_lane_of(&f, unit->records[0]), unit);
     return NULL;
 }
 
@@ -292,11 +287,10 @@ Test(mysql_sink, a_lock_wait_ends_in_retry_and_nothing_of_the_unit_stays)
                records[0]->key);
     f.sink.request_timeout_ms = 2000; /* so the lane waits for a lock for a second */
     records[0]->verdict = LS_PENDING;
-    ls_mysql_close(ls_mysql_lane_connection(mysql_lane_of(&f, records[0])));
+    ls_mysql_close(&ls_mysql_lane_link(mysql_lane_of(&f, records[0]))->mysql);
     mysql_apply(&f, records, 3, false);
     cr_expect_eq(mysql_count(records, 3, LS_RETRY), 3);
     cr_expect_eq(f.unit.err.code, 1205, "%s", f.unit.err.text);
-    cr_expect_not(f.unit.marks_written);
     cr_expect_not(mysql_fetch_one(&f, records[1]->key).found);
     ls_mysql_close(&foreign);
 }
@@ -306,9 +300,9 @@ Test(mysql_sink, a_lost_connection_is_retry_and_the_next_unit_connects_again)
     struct ls_record **records = some(own("lost"), 1, 5, 10);
     struct ls_mysql foreign;
     mysql_apply(&f, records, 2, false);
-    struct ls_mysql *ours = ls_mysql_lane_connection(mysql_lane_of(&f, records[0]));
+    struct ls_mysql_link *ours = ls_mysql_lane_link(mysql_lane_of(&f, records[0]));
     mysql_connect_to(&f, 1, &foreign);
-    mysql_must(&foreign, "KILL %lu", mysql_thread_id(ours->handle));
+    mysql_must(&foreign, "KILL %lu", mysql_thread_id(ours->mysql.handle));
     mysql_apply(&f, records, 5, false); /* two have their verdict already */
     cr_expect_eq(mysql_count(records, 5, LS_RETRY), 3);
     cr_expect_eq(mysql_count(records, 5, LS_APPLIED), 2);
@@ -318,38 +312,8 @@ Test(mysql_sink, a_lost_connection_is_retry_and_the_next_unit_connects_again)
             records[i]->verdict = LS_PENDING;
     mysql_apply(&f, records, 5, false);
     cr_expect_eq(mysql_count(records, 5, LS_APPLIED), 5, "%s", f.unit.err.text);
+    cr_expect_eq(ours->doubts, 0, "the same server answers on another connection");
     ls_mysql_close(&foreign);
-}
-
-Test(mysql_sink, marks_are_written_with_the_rows_and_never_move_back)
-{
-    struct ls_err err = {0};
-    struct ls_record **records = some(own("mark"), 2, 3, 10);
-    struct ls_mark mark = {.partition = 2,
-                           .version = 50,
-                           .at_ms = 5000,
-                           .genesis = "aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee"};
-    cr_assert_eq(ls_mysql_store_ops.reset_marks(f.store, &mark, 1, &err), 0, "%s", err.text);
-    static const struct {
-        uint64_t version;
-        const char *genesis;
-        uint64_t expected;
-    } steps[] = {{60, "aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee", 60},
-                 {55, "aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee", 60},
-                 {99, "99999999-bbbb-cccc-dddd-eeeeeeeeeeee", 60}};
-    for (size_t i = 0; i < LS_COUNT(steps); i++) {
-        struct ls_mark moved = {.partition = 2, .version = steps[i].version, .at_ms = 6000};
-        memcpy(moved.genesis, steps[i].genesis, sizeof(moved.genesis));
-        free(f.unit.refusals);
-        f.unit =
-            (struct ls_unit){.records = records, .n_records = 3, .marks = &moved, .n_marks = 1};
-        ls_mysql_lane_apply(mysql_lane_of(&f, records[0]), &f.unit);
-        cr_expect(f.unit.marks_written, "%s", f.unit.err.text);
-        struct ls_mark read[2] = {{.partition = 2}, {.partition = 6}};
-        cr_assert_eq(ls_mysql_store_ops.read_marks(f.store, read, 2, &err), 0, "%s", err.text);
-        cr_expect_eq(read[0].version, steps[i].expected, "step %zu", i);
-        cr_expect_str_eq(read[0].genesis, mark.genesis);
-    }
 }
 
 Test(mysql_sink, a_missing_table_is_fatal_and_names_the_command)

@@ -1,10 +1,12 @@
 #include <criterion/criterion.h>
 #include <float.h>
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/mem.h"
 #include "consumers/mysql_encode.h"
+#include "consumers/mysql_link.h"
 #include "consumers/mysql_text.h"
 
 static const char SCHEMA[] =
@@ -280,24 +282,64 @@ Test(mysql_encode, a_row_that_does_not_fit_leaves_the_packet_as_it_was)
     fixture_free(&f);
 }
 
-Test(mysql_encode, marks_move_forward_and_within_one_log_only)
+#define LOG_A "0e37df36-f698-11e6-8dd4-cb9ced3df976"
+#define LOG_B "77777777-f698-11e6-8dd4-cb9ced3df976"
+
+Test(mysql_encode, a_mark_moves_from_what_was_seen_only)
 {
     struct fixture f;
     fixture_init(&f);
-    struct ls_mark marks[2] = {
-        {.partition = 3,
-         .version = 17,
-         .at_ms = 5,
-         .genesis = "0e37df36-f698-11e6-8dd4-cb9ced3df976"},
-        {.partition = 4, .genesis = "0e37df36-f698-11e6-8dd4-cb9ced3df976"},
-    };
-    ls_mysql_encode_marks(&f.encoder, marks, 2, &f.buf);
-    cr_expect_str_eq(
-        ls_buf_cstr(&f.buf),
-        "INSERT INTO `pet_mark` (`_partition`,`_genesis`,`_at`,`_v`) VALUES "
-        "(3,'0e37df36-f698-11e6-8dd4-cb9ced3df976',5,17),"
-        "(4,'0e37df36-f698-11e6-8dd4-cb9ced3df976',0,0) ON DUPLICATE KEY UPDATE "
-        "`_at`=IF(VALUES(`_genesis`)=`_genesis` AND VALUES(`_v`)>`_v`,VALUES(`_at`),`_at`),"
-        "`_v`=IF(VALUES(`_genesis`)=`_genesis` AND VALUES(`_v`)>`_v`,VALUES(`_v`),`_v`)");
+    struct ls_mark mark = {.partition = 3, .version = 17, .at_ms = 5, .genesis = LOG_A};
+    ls_mysql_encode_mark(f.encoder.schema, &mark, LOG_B, 12, &f.buf);
+    cr_expect_str_eq(ls_buf_cstr(&f.buf),
+                     "UPDATE `pet_mark` SET `_genesis`='" LOG_A "',`_at`=5,`_v`=17 WHERE "
+                     "`_partition`=3 AND `_genesis`='" LOG_B "' AND `_v`=12");
     fixture_free(&f);
+}
+
+Test(mysql_encode, a_first_mark_leaves_one_that_came_before_as_it_is)
+{
+    struct fixture f;
+    fixture_init(&f);
+    struct ls_mark mark = {.partition = 4, .genesis = LOG_A};
+    ls_mysql_encode_mark(f.encoder.schema, &mark, "", 0, &f.buf);
+    cr_expect_str_eq(ls_buf_cstr(&f.buf),
+                     "INSERT INTO `pet_mark` (`_partition`,`_genesis`,`_at`,`_v`) VALUES "
+                     "(4,'" LOG_A "',0,0) ON DUPLICATE KEY UPDATE `_partition`=`_partition`");
+    fixture_free(&f);
+}
+
+static struct ls_mysql_identity identity(const char *name, int64_t started_s, uint64_t id)
+{
+    struct ls_mysql_identity identity = {.started_s = started_s, .connection_id = id};
+    snprintf(identity.name, sizeof(identity.name), "%s", name);
+    return identity;
+}
+
+Test(mysql_encode, a_server_is_another_when_it_is_elsewhere_or_has_started_again)
+{
+    static const struct {
+        const char *name;
+        int64_t started_s;
+        uint64_t id;
+        bool reconnected, differs;
+    } cases[] = {
+        {"a:1 server_id 1 /data", 1000, 7, false, false}, /* the same connection */
+        {"a:1 server_id 1 /data", 1001, 8, true, false},  /* another one, a second off */
+        {"a:1 server_id 1 /data", 1003, 8, true, true},   /* a later start */
+        {"a:1 server_id 1 /data", 990, 8, true, true},    /* an earlier one */
+        {"a:1 server_id 1 /data", 1001, 7, true, true},   /* connections are counted anew */
+        {"a:1 server_id 1 /data", 1001, 3, true, true},
+        {"a:1 server_id 1 /data", 1000, 8, false, true}, /* a proxy leads elsewhere */
+        {"a:1 server_id 2 /data", 1000, 8, true, true},
+    };
+    struct ls_mysql_identity before = identity("a:1 server_id 1 /data", 1000, 7);
+    for (size_t i = 0; i < LS_COUNT(cases); i++) {
+        struct ls_mysql_identity now = identity(cases[i].name, cases[i].started_s, cases[i].id);
+        char why[220] = "";
+        cr_expect_eq(
+            ls_mysql_identity_differs(&before, &now, cases[i].reconnected, why, sizeof(why)),
+            cases[i].differs, "case %zu", i);
+        cr_expect_eq(*why != '\0', cases[i].differs, "case %zu", i);
+    }
 }
