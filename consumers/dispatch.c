@@ -154,7 +154,8 @@ static int fetch_lane(struct ls_instance *instance, unsigned index, struct ls_er
         ls_dispatch_release(instance, batch);
         return -1;
     }
-    if (batch->newer != NULL && check_newer(instance, batch, err) < 0) {
+    if ((batch->n_records > 0 && ls_log_watch(instance, err) < 0) ||
+        (batch->newer != NULL && check_newer(instance, batch, err) < 0)) {
         ls_dispatch_release(instance, batch);
         return -1;
     }
@@ -187,7 +188,7 @@ static void settle_batches(struct ls_instance *instance, struct ls_lane_state *l
             struct ls_partition *partition = &instance->partitions[reach->partition];
             if (reach->next_offset > partition->low)
                 partition->low = reach->next_offset;
-            if (reach->at_ms > 0)
+            if (reach->at_ms > partition->low_at_ms)
                 partition->low_at_ms = reach->at_ms;
         }
         ls_dispatch_release(instance, batch);

@@ -2,6 +2,7 @@
  * The instance's parts, for the files that make it up and nobody else:
  *   instance.c   the loop and its states
  *   startup.c    log identity: who the log is, and where a partition begins by its mark
+ *   log_watch.c  law 7 while running: whether the log is still the one that was begun
  *   looks.c      looks at the stores: partitions begin, and a store that went back is noticed
  *   dispatch.c   batches → units → verdicts → the low watermark
  *   rewind.c     letting go of what was read: of a lane in doubt, or of everything
@@ -17,6 +18,7 @@
 #include "consumers/instance.h"
 #include "consumers/lane.h"
 #include "pipeline/heartbeat.h"
+#include "pipeline/kafka.h"
 #include "pipeline/source.h"
 
 enum {
@@ -39,7 +41,7 @@ struct ls_partition {
     bool heard;        /* anything came since it was begun */
     bool at_end;       /* the last that came was the end of the log */
     int64_t low;       /* next offset: everything before it has its final verdict */
-    int64_t low_at_ms; /* LogAppendTime of the newest record before low */
+    int64_t low_at_ms; /* the latest LogAppendTime before low */
     int64_t marked;    /* low as the store's mark has it */
     int64_t marking;   /* low that is being written, or -1 */
     uint64_t stored;   /* version of the store's mark, as this instance saw or wrote it last */
@@ -112,9 +114,11 @@ struct ls_instance {
     int64_t next_start_ms;
     int64_t next_log_ms; /* log_unsure and the log could not be asked: when to try again */
     int64_t next_marks_ms;
-    uint64_t rewinds; /* lanes that were read again from their marks while running */
-    bool log_unsure;  /* the group was rebalanced: the log may have changed under it */
-    bool dropping;    /* letting go of everything: rebalances need not wait for work in hand */
+    int64_t next_watch_ms;   /* when records that come have the log looked at again */
+    int64_t next_genesis_ms; /* ... and its very beginning */
+    uint64_t rewinds;        /* lanes that were read again from their marks while running */
+    bool log_unsure;         /* the group was rebalanced: the log may have changed under it */
+    bool dropping; /* letting go of everything: rebalances need not wait for work in hand */
 
     struct ls_instance_totals totals;
     rd_kafka_t *producer; /* quarantine and heartbeats */
@@ -137,6 +141,12 @@ int ls_startup_join(struct ls_instance *instance, struct ls_err *err);
 /* After a rebalance: whether the log is still the one that this instance knows. -1 as ls_startup.
  */
 int ls_startup_check_log(struct ls_instance *instance, struct ls_err *err);
+/*
+ * Says that the log is another one, or went back: `what` as ls_kafka_check_log found it. -1 FATAL,
+ * or RETRY when the log could not be asked for the reason.
+ */
+int ls_startup_refuse_log(const struct ls_instance *instance, const struct ls_log_position *what,
+                          struct ls_err *err);
 /* Law 7: whether the store's mark names the log that is read. -1 FATAL. */
 int ls_startup_check_mark(const struct ls_instance *instance, const struct ls_mark *mark,
                           struct ls_err *err);
@@ -145,6 +155,14 @@ int ls_startup_check_mark(const struct ls_instance *instance, const struct ls_ma
 int ls_startup_begin(struct ls_instance *instance, const struct ls_mark *mark, struct ls_err *err);
 /* Ends all partitions and lets go of everything, so that ls_startup can begin afresh. */
 void ls_startup_undo(struct ls_instance *instance);
+
+/* log_watch.c */
+/*
+ * To be called before records that were read are given to a store: from time to time asks the
+ * broker whether the log is still the one that they were expected from. Waits for the answer. -1
+ * FATAL when it is not, RETRY when the broker does not answer; then nothing may be applied.
+ */
+int ls_log_watch(struct ls_instance *instance, struct ls_err *err);
 
 /* looks.c */
 /* Gives out the looks that are due, and rewinds lanes that are in doubt. */

@@ -3,7 +3,8 @@
  *
  * The store decides (law 6): a partition begins at its mark in the store, which a look has read
  * (looks.c), whatever the group's offsets say. The log must be the one that the marks name (law 7):
- * another genesis, or a mark beyond the end of the log, halts before anything is applied.
+ * another genesis, a mark beyond the end of the log, or a record before the mark that is younger
+ * than the mark, halts before anything is applied.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -36,6 +37,20 @@ int ls_startup_check_mark(const struct ls_instance *instance, const struct ls_ma
     return 0;
 }
 
+/* Whether all that the log holds before the mark was there when the mark was made. */
+static int check_before_mark(const struct ls_instance *instance, const struct ls_mark *mark,
+                             struct ls_err *err)
+{
+    const struct ls_log_position position = {mark->partition, ls_version_offset(mark->version),
+                                             mark->at_ms};
+    const struct ls_log_position *wrong = NULL;
+    if (ls_kafka_check_log(instance->config, ls_source_client(instance->source),
+                           instance->genesis[mark->partition].topic, &position, 1,
+                           LS_KAFKA_TIMEOUT_MS, &wrong, err) < 0)
+        return -1;
+    return wrong ? ls_startup_refuse_log(instance, wrong, err) : 0;
+}
+
 /* Where a partition begins by its mark, or why it must not. */
 static int start_offset(struct ls_instance *instance, const struct ls_mark *mark, int64_t *ret,
                         struct ls_err *err)
@@ -54,14 +69,19 @@ static int start_offset(struct ls_instance *instance, const struct ls_mark *mark
     if (next > end)
         return ls_err_set(err, LS_ERR_FATAL, 0,
                           "partition %d: the store's mark stands at %" PRId64 ", beyond the end of "
-                          "%s (%" PRId64 "): the log went back, so offsets would be used again",
-                          mark->partition, next, topic, end);
+                          "%s (%" PRId64 "): the log went back, so offsets would be used again. "
+                          "Make the next generation: entities.%s.generation %u, then `lockstep "
+                          "topics create`",
+                          mark->partition, next, topic, end, instance->sink_config->entity->name,
+                          generation + 1);
     if (next < first)
         return ls_err_set(err, LS_ERR_FATAL, 0,
                           "partition %d: the log starts at %" PRId64 ", behind the store's mark "
                           "(%" PRId64 "): records in between were deleted before this store had "
                           "them. `lockstep resync --sink %s` reads what the log still has",
                           mark->partition, first, next, instance->sink_config->name);
+    if (check_before_mark(instance, mark, err) < 0)
+        return -1;
     *ret = next;
     return 0;
 }
@@ -96,7 +116,7 @@ int ls_startup_begin(struct ls_instance *instance, const struct ls_mark *mark, s
  * A rebalance may come from a change of the topic itself: more partitions, or another log under its
  * name. Both are found by asking again who the log is.
  */
-static int ask_log(struct ls_instance *instance, struct ls_err *err)
+static int ask_log(const struct ls_instance *instance, struct ls_err *err)
 {
     size_t n = (size_t)instance->n_partitions;
     LS_CLEANUP_FREE struct ls_genesis *genesis = ls_calloc(n, sizeof(*genesis));
@@ -105,9 +125,29 @@ static int ask_log(struct ls_instance *instance, struct ls_err *err)
     for (size_t i = 0; i < n; i++)
         if (strcmp(genesis[i].uuid, instance->genesis[i].uuid) != 0)
             return ls_err_set(err, LS_ERR_FATAL, 0,
-                              "%s was made again while this worker ran: genesis %s was %s",
-                              genesis[i].topic, genesis[i].uuid, instance->genesis[i].uuid);
+                              "%s was made again while this worker ran: genesis %s was %s. Its "
+                              "offsets are other records: make it the next generation, "
+                              "entities.%s.generation %u",
+                              genesis[i].topic, genesis[i].uuid, instance->genesis[i].uuid,
+                              instance->sink_config->entity->name,
+                              instance->sink_config->entity->generation + 1);
     return 0;
+}
+
+int ls_startup_refuse_log(const struct ls_instance *instance, const struct ls_log_position *what,
+                          struct ls_err *err)
+{
+    const struct ls_entity_config *entity = instance->sink_config->entity;
+    if (ask_log(instance, err) < 0)
+        return -1;
+    return ls_err_set(err, LS_ERR_FATAL, 0,
+                      "partition %d: before offset %" PRId64
+                      " %s has records that are younger than "
+                      "what this sink read there: the log went back, and offsets were used again. "
+                      "Make the next generation: entities.%s.generation %u, then `lockstep topics "
+                      "create`",
+                      what->partition, what->offset + 1, instance->genesis[what->partition].topic,
+                      entity->name, entity->generation + 1);
 }
 
 int ls_startup_check_log(struct ls_instance *instance, struct ls_err *err)
