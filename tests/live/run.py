@@ -33,7 +33,7 @@ import support  # noqa: E402
 
 class InOrder(unittest.TestLoader):
     def getTestCaseNames(self, testCaseClass):  # noqa: N802, N803 (unittest's names)
-        written = list(testCaseClass.__dict__)
+        written = [name for kind in reversed(testCaseClass.__mro__) for name in kind.__dict__]
         return sorted(super().getTestCaseNames(testCaseClass), key=written.index)
 
 
