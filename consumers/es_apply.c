@@ -16,10 +16,20 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
-#include "consumers/look.h"
 #include "pipeline/es_errors.h"
 
 enum { IDLE_POLL_MS = 1000 };
+
+void ls_es_lane_failed(struct es_lane *lane)
+{
+    lane->n_failed++;
+    lane->answered = false;
+}
+
+bool ls_es_lane_in_doubt(const struct es_lane *lane)
+{
+    return lane->n_failed != lane->n_compared;
+}
 
 static void push_range(struct es_job *job, uint32_t begin, uint32_t end)
 {
@@ -142,6 +152,20 @@ static void halve(struct es_lane *lane, struct es_bulk *bulk, const struct ls_er
         lane->bulk_bytes = smaller > LS_ES_BULK_BYTES_MIN ? smaller : LS_ES_BULK_BYTES_MIN;
 }
 
+/* A whole answer, item by item. */
+static void judge_items(struct es_lane *lane, struct es_bulk *bulk)
+{
+    struct ls_unit *unit = bulk->job->unit;
+    bool failed = false;
+    for (uint32_t i = 0; i < bulk->n_rows; i++) {
+        judge_item(lane, unit, unit->records[bulk->rows[i]], &bulk->items[i]);
+        failed = failed || bulk->items[i].status >= 500;
+    }
+    lane->answered = true;
+    if (failed)
+        ls_es_lane_failed(lane);
+}
+
 static void settle_bulk(struct es_lane *lane, struct es_bulk *bulk)
 {
     struct es_job *job = bulk->job;
@@ -161,13 +185,13 @@ static void settle_bulk(struct es_lane *lane, struct es_bulk *bulk)
     if (outcome == LS_ES_ANSWERED && (status < 200 || status > 299)) {
         ls_es_reply_err(&err, status, reply.data, reply.len);
         ls_err_prefix(&err, "index %s", lane->sink->config->index);
-    } else if (outcome == LS_ES_ANSWERED) {
-        if (ls_es_reply_read(reply.data, reply.len, bulk->items, bulk->n_rows, &err) == 0) {
-            for (uint32_t i = 0; i < bulk->n_rows; i++)
-                judge_item(lane, job->unit, job->unit->records[bulk->rows[i]], &bulk->items[i]);
-            return;
-        }
+    } else if (outcome == LS_ES_ANSWERED &&
+               ls_es_reply_read(reply.data, reply.len, bulk->items, bulk->n_rows, &err) == 0) {
+        judge_items(lane, bulk);
+        return;
     }
+    if (status < 300 || status >= 500)
+        ls_es_lane_failed(lane);
     fail_job(job, &err);
 }
 
@@ -175,7 +199,7 @@ static void finish_calls(struct es_lane *lane)
 {
     struct ls_es_call *call;
     while ((call = ls_es_finished(lane->client)) != NULL) {
-        if (ls_es_lane_marks_finish(lane->marks, call))
+        if (ls_es_lane_marks_finish(lane->marks, call) || ls_es_lane_look_finish(lane->look, call))
             continue;
         struct es_bulk *bulk = ls_es_call_owner(call);
         settle_bulk(lane, bulk);
@@ -206,15 +230,6 @@ static void complete_jobs(struct es_lane *lane)
         lane->newest = &(*lane->newest)->next;
 }
 
-static void drop_unsent(struct es_lane *lane)
-{
-    struct ls_err err;
-    ls_err_set(&err, LS_ERR_RETRY, 0, "not sent: the sink is closing");
-    for (struct es_job *job = lane->oldest; job != NULL; job = job->next)
-        if (job->n_ranges > 0)
-            fail_job(job, &err);
-}
-
 static void open_lane(struct es_lane *lane, const struct es_sink *sink, struct ls_lane *handle)
 {
     const struct ls_sink_config *config = sink->config;
@@ -235,11 +250,14 @@ static void open_lane(struct es_lane *lane, const struct es_sink *sink, struct l
     for (unsigned i = 0; i < lane->n_bulks; i++)
         lane->bulks[i].call = ls_es_call_new(lane->client, &lane->bulks[i]);
     lane->marks = ls_es_lane_marks_new(lane);
+    lane->look = ls_es_lane_look_new(lane);
 }
 
 static void close_lane(struct es_lane *lane)
 {
     ls_es_lane_marks_free(lane->marks);
+    ls_es_lane_look_free(lane->look);
+    ls_es_incarnation_free(&lane->incarnation);
     for (unsigned i = 0; i < lane->n_bulks; i++) {
         ls_es_call_free(lane->bulks[i].call);
         ls_buf_free(&lane->bulks[i].body);
@@ -251,45 +269,45 @@ static void close_lane(struct es_lane *lane)
     free(lane);
 }
 
-static void first_marks(struct es_lane *lane, struct ls_store **store, struct ls_unit *unit)
+/* Takes units while there is room; looks need none. */
+static void take_units(struct es_lane *lane)
 {
-    struct ls_err err = {0};
-    if ((*store == NULL && ls_es_store_ops.open(lane->sink->config, store, &err) < 0) ||
-        ls_es_store_ops.reset_marks(*store, unit->marks, unit->n_marks, &err) < 0)
-        ls_unit_note(unit, &err);
-    else
-        unit->marks_written = true;
+    struct ls_unit *unit;
+    while (lane->n_busy < lane->n_bulks && (unit = ls_lane_take(lane->lane, 0)) != NULL) {
+        if (unit->look != NULL)
+            ls_es_lane_look_add(lane->look, unit);
+        else
+            take_unit(lane, unit);
+        start_bulks(lane);
+    }
+}
+
+/* The lane is closing: what is not sent is given back. */
+static void drop_unsent(struct es_lane *lane)
+{
+    struct ls_err err;
+    ls_err_set(&err, LS_ERR_RETRY, 0, "not sent: the sink is closing");
+    for (struct es_job *job = lane->oldest; job != NULL; job = job->next)
+        if (job->n_ranges > 0)
+            fail_job(job, &err);
+    ls_es_lane_look_drop(lane->look);
+    if (ls_es_lane_in_doubt(lane))
+        ls_es_lane_marks_drop(lane->marks, &err);
 }
 
 void ls_es_run_lane(struct ls_sink *sink, unsigned lane_index, struct ls_lane *handle)
 {
     struct es_lane *lane = ls_malloc(sizeof(*lane));
     open_lane(lane, (const struct es_sink *)sink, handle);
-    struct ls_store *store = NULL; /* for looks */
     for (;;) {
         bool closing = ls_lane_closing(handle);
-        struct ls_unit *unit;
-        while (!closing && lane->n_busy < lane->n_bulks &&
-               (unit = ls_lane_take(handle, 0)) != NULL) {
-            if (unit->look != NULL) {
-                ls_look_by_store(&ls_es_store_ops, lane->sink->config, &store, unit);
-                ls_lane_complete(handle, unit);
-                continue;
-            }
-            if (unit->n_marks > 0 &&
-                unit->marks[0].version == 0) { /* the first marks of an index */
-                first_marks(lane, &store, unit);
-                ls_lane_complete(handle, unit);
-                continue;
-            }
-            take_unit(lane, unit);
-            start_bulks(lane);
-            ls_es_lane_marks_start(lane->marks);
-            complete_jobs(lane);
-        }
         if (closing)
             drop_unsent(lane);
+        else
+            take_units(lane);
         start_bulks(lane);
+        if (!closing)
+            ls_es_lane_look_serve(lane->look);
         ls_es_lane_marks_start(lane->marks);
         complete_jobs(lane);
         if (closing && lane->oldest == NULL)
@@ -300,7 +318,5 @@ void ls_es_run_lane(struct ls_sink *sink, unsigned lane_index, struct ls_lane *h
         finish_calls(lane);
         complete_jobs(lane);
     }
-    if (store != NULL)
-        ls_es_store_ops.close(store);
     close_lane(lane);
 }

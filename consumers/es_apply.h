@@ -3,6 +3,7 @@
  *   es_sink.c        configuration → the shared, read-only sink
  *   es_apply.c       the lane's loop: units → bulk requests → verdicts
  *   es_apply_marks.c marks beside them
+ *   es_look.c        looks beside them: what the index holds
  * Everything here belongs to the lane's thread, save es_sink, which is read-only.
  */
 #ifndef LS_CONSUMERS_ES_APPLY_H
@@ -37,7 +38,6 @@ struct es_job {
     uint32_t n_ranges, cap_ranges;
     unsigned n_out;    /* bulks of it in flight */
     bool marks_open;   /* its marks are neither written nor given up */
-    bool marks_asked;  /* they are part of the marks' running round */
     struct ls_err err; /* why records of it were not sent or not answered */
     struct es_job *next;
 };
@@ -53,6 +53,7 @@ struct es_bulk {
 };
 
 struct es_lane_marks;
+struct es_lane_look;
 
 struct es_lane {
     const struct es_sink *sink;
@@ -64,17 +65,51 @@ struct es_lane {
     unsigned n_bulks, n_busy;
     struct es_job *oldest, **newest;
     struct es_lane_marks *marks;
+    struct es_lane_look *look;
+
+    struct ls_es_incarnation incarnation; /* as seen last; n_primaries 0: not yet */
+    uint64_t n_failed;   /* exchanges that failed, so that nobody knows what came of them */
+    uint64_t n_compared; /* ... when the incarnation was compared last: then the lane was sure */
+    bool answered;       /* a bulk was answered since a failure: the index is back */
 };
 
 /* The lane's whole life: ls_sink_ops.run_lane. */
 void ls_es_run_lane(struct ls_sink *sink, unsigned lane_index, struct ls_lane *lane);
 
+/* es_apply.c */
+/* An exchange failed: the index may be another one when it is back. */
+void ls_es_lane_failed(struct es_lane *lane);
+/* Whether it failed since the index was last asked which data it holds. Then no mark is written. */
+bool ls_es_lane_in_doubt(const struct es_lane *lane);
+
 /* es_apply_marks.c */
 struct es_lane_marks *ls_es_lane_marks_new(struct es_lane *lane);
 void ls_es_lane_marks_free(struct es_lane_marks *marks);
-/* Starts a round for the marks of all jobs in hand, if none runs and there are any. */
+/* Writes the marks of a job in hand, if none are being written, or says why they can't be. */
 void ls_es_lane_marks_start(struct es_lane_marks *marks);
-/* The round's request has finished. True when `call` was the marks'. */
+/* A request has finished. True when `call` was the marks'. */
 bool ls_es_lane_marks_finish(struct es_lane_marks *marks, struct ls_es_call *call);
+bool ls_es_lane_marks_writing(const struct es_lane_marks *marks);
+/* Whether marks in hand are not being written yet. */
+bool ls_es_lane_marks_waiting(const struct es_lane_marks *marks);
+/* What a look found; the next marks are compared with that. */
+void ls_es_lane_marks_saw(struct es_lane_marks *marks, const struct ls_es_mark *held, size_t n);
+void ls_es_lane_marks_forget(struct es_lane_marks *marks);
+/* Gives up the marks that are not being written yet. */
+void ls_es_lane_marks_drop(struct es_lane_marks *marks, const struct ls_err *why);
+
+/* es_look.c */
+struct es_lane_look *ls_es_lane_look_new(struct es_lane *lane);
+void ls_es_lane_look_free(struct es_lane_look *look);
+/* Takes a unit that is a look; it is completed when all is answered, or something failed. */
+void ls_es_lane_look_add(struct es_lane_look *look, struct ls_unit *unit);
+/* Sends what is to be asked now. */
+void ls_es_lane_look_serve(struct es_lane_look *look);
+/* A request has finished. True when `call` was the look's. */
+bool ls_es_lane_look_finish(struct es_lane_look *look, struct ls_es_call *call);
+/* Whether marks are being read: none may be written meanwhile. */
+bool ls_es_lane_look_reads_marks(const struct es_lane_look *look);
+/* The lane is closing: gives all looks back. */
+void ls_es_lane_look_drop(struct es_lane_look *look);
 
 #endif

@@ -23,29 +23,56 @@ void ls_es_marks_ask(const struct ls_es_mark *marks, size_t n, struct ls_buf *bu
     ls_buf_append_str(buf, "]}");
 }
 
-void ls_es_marks_write(const struct ls_mark *mark, const struct ls_es_mark *guard,
+void ls_es_marks_void(struct ls_es_mark *marks, size_t n, const char *home)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (strcmp(marks[i].home, home) == 0)
+            continue;
+        marks[i].mark.version = 0;
+        marks[i].mark.at_ms = 0;
+    }
+}
+
+void ls_es_marks_write(const struct ls_mark *mark, const char *home, const struct ls_es_mark *guard,
                        struct ls_buf *buf)
 {
-    ls_buf_append_str(buf, "{\"index\":{");
+    bool create = guard != NULL && guard->mark.genesis[0] == '\0';
+    ls_buf_append_str(buf, create ? "{\"create\":{" : "{\"index\":{");
     put_address(buf, mark->partition);
-    if (guard != NULL)
+    if (guard != NULL && !create)
         ls_buf_printf(buf, ",\"if_seq_no\":%lld,\"if_primary_term\":%lld", (long long)guard->seq_no,
                       (long long)guard->primary_term);
     ls_buf_append_str(buf, "}}\n{\"_mark\":");
     ls_es_put_string(buf, mark->genesis, strlen(mark->genesis));
+    ls_buf_append_str(buf, ",\"_home\":");
+    ls_es_put_string(buf, home, strlen(home));
     ls_buf_printf(buf, ",\"_partition\":%d,\"_v_hi\":%u,\"_v_lo\":%u,\"_at\":%lld}\n",
                   mark->partition, (uint32_t)(mark->version >> 32), (uint32_t)mark->version,
                   (long long)mark->at_ms);
 }
 
+/* Copies a text that fits; false when it does not. */
+static bool take_text(struct ls_span text, char *ret, size_t size)
+{
+    if (text.len >= size)
+        return false;
+    if (text.len > 0)
+        memcpy(ret, text.data, text.len);
+    ret[text.len] = '\0';
+    return true;
+}
+
 /* A mark's own fields. False when it is not a mark of this partition. */
-static bool read_source(struct ls_json *json, struct ls_mark *mark)
+static bool read_source(struct ls_json *json, struct ls_es_mark *ret)
 {
     int64_t high = -1, low = -1, partition = -1, at_ms = 0;
-    struct ls_span key, genesis = {0};
+    struct ls_span key, genesis = {0}, home = {0};
+    struct ls_mark *mark = &ret->mark;
     for (ls_json_open(json, '{'); ls_json_key(json, &key);) {
         if (ls_json_is(key, "_mark"))
             ls_json_string(json, NULL, &genesis);
+        else if (ls_json_is(key, "_home"))
+            ls_json_string(json, NULL, &home);
         else if (ls_json_is(key, "_partition"))
             ls_json_i64(json, &partition);
         else if (ls_json_is(key, "_v_hi"))
@@ -58,12 +85,12 @@ static bool read_source(struct ls_json *json, struct ls_mark *mark)
             ls_json_skip(json, NULL);
     }
     if (json->failed || partition != mark->partition || high < 0 || high > INT32_MAX || low < 0 ||
-        low > UINT32_MAX || genesis.len == 0 || genesis.len >= sizeof(mark->genesis))
+        low > UINT32_MAX || genesis.len == 0 ||
+        !take_text(genesis, mark->genesis, sizeof(mark->genesis)) ||
+        !take_text(home, ret->home, sizeof(ret->home)))
         return false;
     mark->version = (uint64_t)high << 32 | (uint64_t)low;
     mark->at_ms = at_ms;
-    memcpy(mark->genesis, genesis.data, genesis.len);
-    mark->genesis[genesis.len] = '\0';
     return true;
 }
 
@@ -105,7 +132,7 @@ static struct es_got read_doc(struct ls_json *json)
 
 static int take_doc(const struct es_got *got, struct ls_es_mark *mark, struct ls_err *err)
 {
-    mark->mark = (struct ls_mark){.partition = mark->mark.partition};
+    *mark = (struct ls_es_mark){.mark = {.partition = mark->mark.partition}};
     if (got->type.len > 0) {
         /* An item of _mget has no status of its own; 400 stands for "it was refused". */
         struct ls_es_judgement judged = ls_es_judge(400, got->type.data, got->type.len);
@@ -118,7 +145,7 @@ static int take_doc(const struct es_got *got, struct ls_es_mark *mark, struct ls
     struct ls_json source = ls_json_begin(got->source.data, got->source.len);
     mark->seq_no = got->seq_no;
     mark->primary_term = got->primary_term;
-    if (got->seq_no < 0 || got->source.len == 0 || !read_source(&source, &mark->mark))
+    if (got->seq_no < 0 || got->source.len == 0 || !read_source(&source, mark))
         return ls_err_set(
             err, LS_ERR_FATAL, 0,
             "document {mark}:%d is not a mark of lockstep; remove it or give the sink "
@@ -189,7 +216,7 @@ static enum ls_es_mark_result take_write(const struct es_write *write, struct ls
 {
     struct ls_es_judgement judged = ls_es_judge(write->status, write->type.data, write->type.len);
     if (judged.verdict == LS_STALE)
-        return LS_ES_MARK_MOVED;
+        return LS_ES_MARK_UNEXPECTED;
     if (judged.verdict == LS_APPLIED && write->seq_no >= 0 && write->primary_term >= 0) {
         mark->seq_no = write->seq_no;
         mark->primary_term = write->primary_term;
@@ -204,7 +231,7 @@ static enum ls_es_mark_result take_write(const struct es_write *write, struct ls
                write->type.len > 0 ? write->type.data : "",
                write->reason.len < 200 ? (int)write->reason.len : 200,
                write->reason.len > 0 ? write->reason.data : "", judged.advice);
-    return LS_ES_MARK_FAILED;
+    return write->status >= 400 && write->status < 500 ? LS_ES_MARK_REFUSED : LS_ES_MARK_FAILED;
 }
 
 int ls_es_marks_written(const char *reply, size_t len, struct ls_es_mark *marks,

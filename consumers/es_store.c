@@ -63,37 +63,41 @@ static int es_refresh(struct ls_store *opaque, struct ls_err *err)
 {
     struct es_store *store = (struct es_store *)opaque;
     ls_buf_clear(&store->body);
-    return ls_es_ask(store, "/_refresh?filter_path=_shards.failed", NULL, err);
+    return ls_es_ask(store, LS_ES_REFRESH_PATH, NULL, err);
 }
 
-static int count_docs(struct es_store *store, const char *query, uint64_t *ret, struct ls_err *err)
+int ls_es_count_read(const char *reply, size_t len, uint64_t *ret, struct ls_err *err)
 {
-    ls_buf_clear(&store->body);
-    ls_buf_append_str(&store->body, query);
-    if (ls_es_ask(store, "/_count?filter_path=count,_shards.failed", NULL, err) != 0)
-        return -1;
-    json_t *root = json_loadb(ls_buf_cstr(&store->reply), store->reply.len, 0, NULL);
+    json_t *root = json_loadb(reply != NULL ? reply : "", len, 0, NULL);
     json_t *count = json_object_get(root, "count");
     json_t *failed = json_object_get(json_object_get(root, "_shards"), "failed");
     int rc = 0;
     if (!json_is_integer(count) || json_integer_value(failed) != 0)
-        rc = ls_err_set(err, LS_ERR_RETRY, 0, "index %s: not all shards were counted",
-                        store->config->index);
+        rc = ls_err_set(err, LS_ERR_RETRY, 0, "not all shards were counted");
     else
         *ret = (uint64_t)json_integer_value(count);
     json_decref(root);
     return rc;
 }
 
-#define NO_MARK "{\"exists\":{\"field\":\"_mark\"}}"
+static int count_docs(struct es_store *store, const char *query, uint64_t *ret, struct ls_err *err)
+{
+    ls_buf_clear(&store->body);
+    ls_buf_append_str(&store->body, query);
+    if (ls_es_ask(store, LS_ES_COUNT_PATH, NULL, err) != 0)
+        return -1;
+    if (ls_es_count_read(store->reply.data, store->reply.len, ret, err) != 0)
+        return ls_err_prefix(err, "index %s", store->config->index);
+    return 0;
+}
+
 #define DELETED "{\"term\":{\"_deleted\":true}}"
 
 static int es_has_data(struct ls_store *opaque, bool *ret, struct ls_err *err)
 {
     uint64_t count;
     if (es_refresh(opaque, err) != 0 ||
-        count_docs((struct es_store *)opaque, "{\"query\":{\"bool\":{\"must_not\":" NO_MARK "}}}",
-                   &count, err) != 0)
+        count_docs((struct es_store *)opaque, LS_ES_COUNT_DATA, &count, err) != 0)
         return -1;
     *ret = count > 0;
     return 0;
@@ -104,13 +108,40 @@ static int es_count(struct ls_store *opaque, uint64_t *ret_live, uint64_t *ret_d
 {
     struct es_store *store = (struct es_store *)opaque;
     uint64_t live, deleted;
-    if (count_docs(store, "{\"query\":{\"bool\":{\"must_not\":[" NO_MARK "," DELETED "]}}}", &live,
-                   err) != 0 ||
+    if (count_docs(store, "{\"query\":{\"bool\":{\"must_not\":[" LS_ES_NO_MARK "," DELETED "]}}}",
+                   &live, err) != 0 ||
         count_docs(store, "{\"query\":{\"bool\":{\"filter\":" DELETED "}}}", &deleted, err) != 0)
         return -1;
     *ret_live = live;
     *ret_deleted = deleted;
     return 0;
+}
+
+/* GET of a path of the cluster's, the 2xx answer in store->reply. */
+static int get(struct es_store *store, const char *path, struct ls_err *err)
+{
+    long status = 0;
+    int rc = ls_es_request(store->client, "GET", path, NULL, 0, &status, &store->reply, NULL, err);
+    if (rc == 0 && (status < 200 || status > 299))
+        rc = ls_es_reply_err(err, status, store->reply.data, store->reply.len);
+    return rc;
+}
+
+int ls_es_ask_incarnation(struct es_store *store, struct ls_es_incarnation *ret, struct ls_err *err)
+{
+    const char *index = store->config->index;
+    LS_CLEANUP_FREE char *state = ls_es_incarnation_state_path(index);
+    LS_CLEANUP_FREE char *stats = ls_es_incarnation_stats_path(index);
+    struct ls_es_incarnation inc = {0};
+    if (get(store, state, err) == 0 &&
+        ls_es_incarnation_state(&inc, index, store->reply.data, store->reply.len, err) == 0 &&
+        get(store, stats, err) == 0 &&
+        ls_es_incarnation_stats(&inc, index, store->reply.data, store->reply.len, err) == 0) {
+        *ret = inc;
+        return 0;
+    }
+    ls_es_incarnation_free(&inc);
+    return ls_err_prefix(err, "index %s", index);
 }
 
 static int es_read_marks(struct ls_store *opaque, struct ls_mark *marks, size_t n,
@@ -122,12 +153,19 @@ static int es_read_marks(struct ls_store *opaque, struct ls_mark *marks, size_t 
     LS_CLEANUP_FREE struct ls_es_mark *held = ls_calloc(n, sizeof(*held));
     for (size_t i = 0; i < n; i++)
         held[i].mark.partition = marks[i].partition;
+    struct ls_es_incarnation inc;
+    if (ls_es_ask_incarnation(store, &inc, err) != 0)
+        return -1;
+    char home[LS_ES_HOME_SIZE];
+    memcpy(home, inc.home, sizeof(home));
+    ls_es_incarnation_free(&inc);
     ls_buf_clear(&store->body);
     ls_es_marks_ask(held, n, &store->body);
     if (ls_es_ask(store, "/_mget", NULL, err) != 0)
         return -1;
     if (ls_es_marks_read(store->reply.data, store->reply.len, held, n, err) != 0)
         return ls_err_prefix(err, "marks in index %s", store->config->index);
+    ls_es_marks_void(held, n, home);
     for (size_t i = 0; i < n; i++)
         marks[i] = held[i].mark;
     return 0;
@@ -141,11 +179,15 @@ static int es_reset_marks(struct ls_store *opaque, const struct ls_mark *marks, 
         return 0;
     LS_CLEANUP_FREE struct ls_es_mark *written = ls_calloc(n, sizeof(*written));
     LS_CLEANUP_FREE enum ls_es_mark_result *results = ls_calloc(n, sizeof(*results));
+    struct ls_es_incarnation inc;
+    if (ls_es_ask_incarnation(store, &inc, err) != 0)
+        return -1;
     ls_buf_clear(&store->body);
     for (size_t i = 0; i < n; i++) {
-        ls_es_marks_write(&marks[i], NULL, &store->body);
+        ls_es_marks_write(&marks[i], inc.home, NULL, &store->body);
         written[i].mark = marks[i];
     }
+    ls_es_incarnation_free(&inc);
     if (ls_es_ask(store, "/_bulk?" LS_ES_MARKS_FILTER, NULL, err) != 0)
         return -1;
     struct ls_err worst = {0};

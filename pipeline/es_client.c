@@ -338,14 +338,26 @@ int ls_es_json(struct ls_es_client *client, const char *method, const char *path
     return rc;
 }
 
-void ls_es_call_start(struct ls_es_call *call, const char *path, const char *body, size_t body_len)
+static void start(struct ls_es_call *call, const char *method, const char *path, const char *body,
+                  size_t body_len, struct curl_slist *header_list)
 {
     struct ls_es_client *client = call->client;
     if (client->multi == NULL)
         client->multi = curl_multi_init();
-    prepare(call, "POST", path, body, body_len, client->ndjson_headers);
+    prepare(call, method, path, body, body_len, header_list);
     call->running = true;
     curl_multi_add_handle(client->multi, call->easy);
+}
+
+void ls_es_call_start(struct ls_es_call *call, const char *path, const char *body, size_t body_len)
+{
+    start(call, "POST", path, body, body_len, call->client->ndjson_headers);
+}
+
+void ls_es_call_send(struct ls_es_call *call, const char *method, const char *path,
+                     const char *body, size_t body_len)
+{
+    start(call, method, path, body, body_len, call->client->json_headers);
 }
 
 void ls_es_poll(struct ls_es_client *client, int fd, int timeout_ms)

@@ -58,6 +58,10 @@ void *ls_es_call_owner(const struct ls_es_call *call);
 /* Starts POST path with newline-delimited JSON. The body must stay until the call has finished. */
 void ls_es_call_start(struct ls_es_call *call, const char *path, const char *body, size_t body_len);
 
+/* The same for any request; the body is JSON, or NULL. */
+void ls_es_call_send(struct ls_es_call *call, const char *method, const char *path,
+                     const char *body, size_t body_len);
+
 /* Moves all running calls, waiting up to timeout_ms for something to do or `fd` to be readable. */
 void ls_es_poll(struct ls_es_client *client, int fd, int timeout_ms);
 

@@ -135,6 +135,7 @@ static json_t *properties_of(const struct ls_schema *schema)
     add(properties, "_shard", "integer", true, true);
     add(properties, "_mark", "keyword", true, true);
     add(properties, "_partition", "integer", true, true);
+    add(properties, "_home", "keyword", false, false);
     return properties;
 }
 

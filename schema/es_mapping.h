@@ -7,9 +7,10 @@
 /*
  * Hidden fields of every document, beside the schema's and the key's: `_v_hi _v_lo _h_hi _h_lo`
  * (long: 32-bit halves), `_deleted` (boolean), `_at` (long, ms), `_shard` (integer). Mark documents
- * have `_mark` (keyword: genesis UUID), `_partition` (integer), `_v_hi`, `_v_lo`, `_at` and none of
- * the others; their _id is "{mark}:<partition>" (braces: no key can be that), routed by the
- * partition's number in decimal. The alias's filter hides marks and deleted documents.
+ * have `_mark` (keyword: genesis UUID), `_partition` (integer), `_home` (keyword: the data that the
+ * mark speaks of, consumers/es_incarnation.h), `_v_hi`, `_v_lo`, `_at` and none of the others;
+ * their _id is "{mark}:<partition>" (braces: no key can be that), routed by the partition's number
+ * in decimal. The alias's filter hides marks and deleted documents.
  */
 
 struct ls_es_plan {

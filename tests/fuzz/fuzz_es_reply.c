@@ -7,6 +7,7 @@
 
 #include "consumers/es_encode.h"
 #include "consumers/es_image.h"
+#include "consumers/es_incarnation.h"
 #include "consumers/es_marks.h"
 #include "consumers/es_reply.h"
 
@@ -57,6 +58,18 @@ static void read_marks(const char *data, size_t size)
     ls_es_marks_written(data, size, marks, results, 2, &err);
 }
 
+static void read_incarnation(const char *data, size_t size)
+{
+    struct ls_es_incarnation inc;
+    struct ls_err err = {0};
+    if (ls_es_incarnation_state(&inc, "m-1", data, size, &err) < 0)
+        need(err.text[0] != '\0');
+    else
+        need(inc.n_primaries > 0);
+    need(ls_es_incarnation_stats(&inc, "m-1", data, size, &err) < 0 || inc.home[0] != '\0');
+    ls_es_incarnation_free(&inc);
+}
+
 /* A document, as the second line of what the sink would have sent for it. */
 static void check_again(const struct ls_image *image)
 {
@@ -104,5 +117,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     read_bulk(text, size);
     read_marks(text, size);
     read_document(text, size);
+    read_incarnation(text, size);
     return 0;
 }

@@ -188,6 +188,17 @@ void es_apply(struct es_fixture *f, struct ls_unit *unit)
         cr_assert_neq(unit->records[i]->verdict, LS_PENDING, "every record has a verdict");
 }
 
+struct ls_unit *es_look(struct es_fixture *f, bool setup)
+{
+    for (int32_t i = 0; i < ES_PARTITIONS; i++)
+        f->marks[i] = (struct ls_mark){.partition = i};
+    f->look = (struct ls_look){.setup = setup};
+    f->look_unit = (struct ls_unit){.look = &f->look, .marks = f->marks, .n_marks = ES_PARTITIONS};
+    ls_lane_submit(f->lane, &f->look_unit);
+    cr_assert_eq(wait_returned(f), &f->look_unit);
+    return &f->look_unit;
+}
+
 void es_unit_done(struct ls_unit *unit)
 {
     free(unit->refusals);

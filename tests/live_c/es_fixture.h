@@ -30,6 +30,9 @@ struct es_fixture {
     struct ls_sink *sink;
     struct ls_lane *lane;
     struct ls_returns *returns;
+    struct ls_unit look_unit;
+    struct ls_look look;
+    struct ls_mark marks[ES_PARTITIONS]; /* as the newest look found them */
 
     struct ls_record *records; /* of the next unit */
     struct ls_record **pointers;
@@ -67,6 +70,9 @@ void es_unit_done(struct ls_unit *unit);
  */
 enum ls_verdict es_apply_one(struct es_fixture *f, const char *key, uint64_t version,
                              const char *name, struct ls_err *ret_err);
+/* A look at all marks, with the set-up and data where asked for; waits for it. The caller frees
+ * nothing: look and marks are the fixture's, until the next one. */
+struct ls_unit *es_look(struct es_fixture *f, bool setup);
 unsigned es_count(const struct es_fixture *f, enum ls_verdict verdict);
 
 /* What the index holds for a key; its memory is the fixture's. */

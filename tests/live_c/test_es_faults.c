@@ -34,6 +34,7 @@ struct server {
     pthread_t thread;
     atomic_int answer;
     atomic_int n_requests, n_too_large;
+    atomic_int history; /* of the index's one shard */
 };
 
 static struct server server;
@@ -86,11 +87,45 @@ static unsigned count_items(const struct ls_buf *body)
     return n / 2;
 }
 
+/* Looks are always answered: an index of one shard, with a mark at zero for every partition. */
+static bool answer_look(int fd, const char *path)
+{
+    struct ls_buf body = {0};
+    if (strstr(path, "/_cluster/state/") != NULL) {
+        ls_buf_printf(&body,
+                      "{\"metadata\":{\"indices\":{\"%s\":{\"settings\":{\"index\":{\"uuid\":\"u\","
+                      "\"number_of_shards\":\"1\"}},\"primary_terms\":{\"0\":1}}}}}",
+                      f->index);
+    } else if (strstr(path, "/_stats/") != NULL) {
+        ls_buf_printf(
+            &body,
+            "{\"indices\":{\"%s\":{\"uuid\":\"u\",\"shards\":{\"0\":[{\"routing\":"
+            "{\"primary\":true},\"commit\":{\"user_data\":{\"history_uuid\":\"%d\"}}}]}}}}",
+            f->index, atomic_load(&server.history));
+    } else if (strstr(path, "/_mget") != NULL) {
+        ls_buf_append_str(&body, "{\"docs\":[");
+        for (int i = 0; i < ES_PARTITIONS; i++)
+            ls_buf_printf(&body,
+                          "%s{\"found\":true,\"_seq_no\":%d,\"_primary_term\":1,\"_source\":"
+                          "{\"_mark\":\"" ES_GENESIS "\",\"_partition\":%d,\"_v_hi\":0,"
+                          "\"_v_lo\":0}}",
+                          i > 0 ? "," : "", i, i);
+        ls_buf_append_str(&body, "]}");
+    } else {
+        return false;
+    }
+    respond(fd, "200 OK", ls_buf_cstr(&body), body.len);
+    ls_buf_free(&body);
+    return true;
+}
+
 /* Answers one request; false closes the connection. */
-static bool answer(int fd, const struct ls_buf *body)
+static bool answer(int fd, const char *path, const struct ls_buf *body)
 {
     static const char half[] = "{\"items\":[{\"index\":{\"status\":201}},{\"ind";
     enum answer kind = (enum answer)atomic_load(&server.answer);
+    if (answer_look(fd, path))
+        return true;
     atomic_fetch_add(&server.n_requests, 1);
     if (kind == ANSWER_LIMIT && body->len > LIMIT_BYTES) {
         atomic_fetch_add(&server.n_too_large, 1);
@@ -134,14 +169,16 @@ static bool answer(int fd, const struct ls_buf *body)
     return false;
 }
 
-/* Reads one request's body; false when the client has closed. */
-static bool read_request(int fd, struct ls_buf *in, struct ls_buf *body)
+/* Reads one request's first line and body; false when the client has closed. */
+static bool read_request(int fd, struct ls_buf *in, struct ls_buf *line, struct ls_buf *body)
 {
     for (;;) {
         const char *head = ls_buf_cstr(in), *end = strstr(head, "\r\n\r\n");
         const char *length = strcasestr(head, "content-length:");
         size_t need = length != NULL ? strtoul(length + 15, NULL, 10) : 0;
         if (end != NULL && in->len - (size_t)(end + 4 - head) >= need) {
+            ls_buf_clear(line);
+            ls_buf_append(line, head, strcspn(head, "\r"));
             ls_buf_clear(body);
             ls_buf_append(body, end + 4, need);
             ls_buf_clear(in);
@@ -158,11 +195,12 @@ static bool read_request(int fd, struct ls_buf *in, struct ls_buf *body)
 static void *serve_one(void *opaque)
 {
     int fd = (int)(intptr_t)opaque;
-    struct ls_buf in = {0}, body = {0};
-    while (read_request(fd, &in, &body) && answer(fd, &body))
+    struct ls_buf in = {0}, line = {0}, body = {0};
+    while (read_request(fd, &in, &line, &body) && answer(fd, ls_buf_cstr(&line), &body))
         ;
     close(fd);
     ls_buf_free(&in);
+    ls_buf_free(&line);
     ls_buf_free(&body);
     return NULL;
 }
@@ -301,18 +339,57 @@ Test(es_faults, a_node_that_is_down_is_retried_and_passed_over_where_there_is_an
     f->urls[0] = alive;
 }
 
+static struct ls_unit write_mark(void)
+{
+    static struct ls_mark mark;
+    mark = (struct ls_mark){.partition = 0, .version = 5, .genesis = ES_GENESIS};
+    struct ls_unit unit = {.marks = &mark, .n_marks = 1};
+    f->n_records = 0;
+    es_apply(f, &unit);
+    return unit;
+}
+
 Test(es_faults, marks_are_not_written_when_the_server_does_not_say_so)
 {
-    static const enum answer kinds[] = {ANSWER_OK, ANSWER_CUT, ANSWER_HANG, ANSWER_429};
+    static const enum answer kinds[] = {ANSWER_OK, ANSWER_CUT, ANSWER_HANG, ANSWER_503, ANSWER_429};
     for (size_t i = 0; i < LS_COUNT(kinds); i++) {
-        struct ls_mark mark = {.partition = 0, .version = 5, .genesis = ES_GENESIS};
-        struct ls_unit unit = {.marks = &mark, .n_marks = 1};
         atomic_store(&server.answer, kinds[i]);
-        f->n_records = 0;
-        es_apply(f, &unit);
+        cr_assert_eq(es_look(f, false)->err.class, LS_ERR_NONE, "%s", f->look_unit.err.text);
+        struct ls_unit unit = write_mark();
         cr_expect_not(unit.marks_written);
         cr_expect_eq(unit.err.class, LS_ERR_RETRY, "%s", unit.err.text);
+        int requests = atomic_load(&server.n_requests);
+        unit = write_mark();
+        bool known = kinds[i] == ANSWER_429; /* that says that nothing was written */
+        cr_expect_eq(unit.marks_unexpected, !known, "answer %d", kinds[i]);
+        cr_expect_eq(atomic_load(&server.n_requests) > requests, known, "answer %d", kinds[i]);
     }
+}
+
+Test(es_faults, after_a_failure_the_index_is_compared_before_a_mark_is_written)
+{
+    cr_assert_eq(es_look(f, false)->err.class, LS_ERR_NONE);
+    send_three(ANSWER_CLOSE, LS_RETRY);
+    atomic_fetch_add(&server.history, 1); /* the shard came back from an older copy */
+    atomic_store(&server.answer, ANSWER_OK);
+    int requests = atomic_load(&server.n_requests);
+    struct ls_unit unit = write_mark();
+    cr_expect_not(unit.marks_written);
+    cr_expect_eq(atomic_load(&server.n_requests), requests, "not even tried");
+    char why[256] = "";
+    cr_expect_eq(ls_lane_incarnation(f->lane), 1);
+    ls_lane_doubt(f->lane, why, sizeof(why));
+    cr_expect_not_null(strstr(why, "shard 0 has another history"), "%s", why);
+}
+
+Test(es_faults, a_failure_that_leaves_the_index_as_it_was_is_no_doubt)
+{
+    cr_assert_eq(es_look(f, false)->err.class, LS_ERR_NONE);
+    send_three(ANSWER_CLOSE, LS_RETRY);
+    atomic_store(&server.answer, ANSWER_429);
+    struct ls_unit unit = write_mark();
+    cr_expect_eq(unit.err.code, 429, "it was tried: %s", unit.err.text);
+    cr_expect_eq(ls_lane_incarnation(f->lane), 0);
 }
 
 Test(es_faults, wrong_urls_are_refused_before_anything_is_sent)

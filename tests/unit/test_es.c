@@ -1,4 +1,4 @@
-/* Elasticsearch without a server: bulk lines, replies, error classes, documents, marks. */
+/* Elasticsearch without a server: bulk lines, replies, error classes, documents. */
 #include <criterion/criterion.h>
 #include <jansson.h>
 #include <math.h>
@@ -7,7 +7,6 @@
 #include "consumers/es_encode.h"
 #include "consumers/es_image.h"
 #include "consumers/es_json.h"
-#include "consumers/es_marks.h"
 #include "consumers/es_reply.h"
 #include "pipeline/es_errors.h"
 #include "schema/key.h"
@@ -396,39 +395,4 @@ Test(es, an_answer_that_is_no_json_is_an_error_all_the_same)
     cr_assert_eq(err.code, 502);
     cr_assert_eq(ls_es_reply_err(&err, 404, NULL, 0), -1);
     cr_assert_eq(err.class, LS_ERR_UNKNOWN);
-}
-
-Test(es, marks_come_back_as_they_were_written)
-{
-    struct ls_mark mark = {.partition = 3, .version = UINT64_C(5) << 48 | 9, .at_ms = 123};
-    snprintf(mark.genesis, sizeof(mark.genesis), "0b5f7a9e-0000-4000-8000-000000000001");
-    struct ls_es_mark guard = {.seq_no = 7, .primary_term = 2};
-    ls_es_marks_write(&mark, &guard, &buf);
-    const char *text = ls_buf_cstr(&buf);
-    cr_assert_not_null(strstr(text, "{\"index\":{\"_id\":\"{mark}:3\",\"routing\":\"3\","
-                                    "\"if_seq_no\":7,\"if_primary_term\":2}}\n"));
-    char reply[600];
-    snprintf(reply, sizeof(reply),
-             "{\"docs\":[{\"_id\":\"{mark}:3\",\"_seq_no\":8,\"_primary_term\":2,\"found\":true,"
-             "\"_source\":%s},{\"_id\":\"{mark}:4\",\"found\":false}]}",
-             strchr(text, '\n') + 1);
-    struct ls_es_mark read[2] = {{.mark = {.partition = 3}}, {.mark = {.partition = 4}}};
-    struct ls_err err = {0};
-    cr_assert_eq(ls_es_marks_read(reply, strlen(reply), read, 2, &err), 0, "%s", err.text);
-    cr_assert_eq(read[0].mark.version, mark.version);
-    cr_assert_eq(read[0].mark.at_ms, 123);
-    cr_assert_str_eq(read[0].mark.genesis, mark.genesis);
-    cr_assert_eq(read[0].seq_no, 8);
-    cr_assert_str_eq(read[1].mark.genesis, "");
-}
-
-Test(es, a_document_in_a_marks_place_is_fatal)
-{
-    const char reply[] = "{\"docs\":[{\"_id\":\"{mark}:3\",\"_seq_no\":8,\"_primary_term\":2,"
-                         "\"found\":true,\"_source\":{\"_mark\":\"x\",\"_partition\":4,\"_v_hi\":0,"
-                         "\"_v_lo\":1}}]}";
-    struct ls_es_mark read = {.mark = {.partition = 3}};
-    struct ls_err err = {0};
-    cr_assert_eq(ls_es_marks_read(reply, strlen(reply), &read, 1, &err), -1);
-    cr_assert_eq(err.class, LS_ERR_FATAL);
 }

@@ -130,7 +130,7 @@ Test(layout, es_properties)
     json_t *json = json_loads(body, 0, NULL);
     const json_t *properties = json_object_get(json_object_get(json, "mappings"), "properties");
     EXPECT_AT(json, "1024", "settings", "index", "number_of_routing_shards");
-    cr_assert_eq(json_object_size(properties), 10 + 9);
+    cr_assert_eq(json_object_size(properties), 10 + 10);
     EXPECT_AT(properties, "{\"type\":\"keyword\"}", "key");
     EXPECT_AT(properties, "{\"type\":\"keyword\"}", "short");
     EXPECT_AT(properties, "{\"doc_values\":false,\"index\":false,\"type\":\"keyword\"}", "plain");
@@ -145,6 +145,7 @@ Test(layout, es_properties)
     EXPECT_AT(properties, "{\"type\":\"integer\"}", "_shard");
     EXPECT_AT(properties, "{\"type\":\"keyword\"}", "_mark");
     EXPECT_AT(properties, "{\"type\":\"integer\"}", "_partition");
+    EXPECT_AT(properties, "{\"doc_values\":false,\"index\":false,\"type\":\"keyword\"}", "_home");
     json_decref(json);
     free(body);
 }
