@@ -15,6 +15,7 @@ int ls_err_set(struct ls_err *err, enum ls_err_class class, int code, const char
     va_end(args);
     err->class = class;
     err->code = code;
+    err->overload = false;
     memcpy(err->text, text, sizeof(text));
     return -1;
 }

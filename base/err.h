@@ -8,6 +8,7 @@
 #define LS_BASE_ERR_H
 
 #include <stdarg.h>
+#include <stdbool.h>
 
 /* What a failure means for the one who met it (docs/ARCHITECTURE.md, "Verdicts"). */
 enum ls_err_class {
@@ -20,7 +21,12 @@ enum ls_err_class {
 
 struct ls_err {
     enum ls_err_class class;
-    int code;       /* the store's or library's own code (errno, MySQL error, HTTP status), or 0 */
+    int code; /* the store's or library's own code (errno, MySQL error, HTTP status), or 0 */
+    /*
+     * RETRY: who answered is there and refuses for its load, so that less at a time may pass. Unset
+     * by ls_err_set; the tables of the stores' errors set it.
+     */
+    bool overload;
     char text[480]; /* one line, bounded, never empty when class is set */
 };
 

@@ -85,32 +85,26 @@ void ls_breaker_partly(struct ls_breaker *breaker, int64_t sent_us, int64_t now_
     }
 }
 
-void ls_breaker_failed(struct ls_breaker *breaker, int64_t sent_us, int64_t now_us,
+bool ls_breaker_failed(struct ls_breaker *breaker, int64_t sent_us, int64_t now_us,
                        const char *cause)
 {
     note_cause(breaker, cause);
     note_window(breaker, true);
-    bool echo = is_echo(breaker, sent_us);
-    if (!echo) {
+    bool counts = !is_echo(breaker, sent_us);
+    if (counts) {
         breaker->failures++;
         breaker->counted_us = now_us;
         wait_for(breaker, breaker->failures, now_us);
     }
-    switch (breaker->state) {
-    case LS_BREAKER_CLOSED:
-        if (breaker->failures < LS_BREAKER_FAILURES && !is_rate_high(breaker))
-            return;
+    if (breaker->state == LS_BREAKER_HALF_OPEN && counts)
+        breaker->state = LS_BREAKER_OPEN;
+    if (breaker->state == LS_BREAKER_CLOSED &&
+        (breaker->failures >= LS_BREAKER_FAILURES || is_rate_high(breaker))) {
         breaker->state = LS_BREAKER_OPEN;
         breaker->opened_us = now_us;
         breaker->openings++;
-        return;
-    case LS_BREAKER_HALF_OPEN:
-        if (!echo)
-            breaker->state = LS_BREAKER_OPEN;
-        return;
-    case LS_BREAKER_OPEN:
-        return;
     }
+    return counts;
 }
 
 void ls_breaker_reset(struct ls_breaker *breaker)

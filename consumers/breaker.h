@@ -62,8 +62,8 @@ void ls_breaker_ok(struct ls_breaker *breaker, int64_t sent_us);
 /* ... some of it was answered, the rest has to go again: the store lives, after a short wait. */
 void ls_breaker_partly(struct ls_breaker *breaker, int64_t sent_us, int64_t now_us,
                        const char *cause);
-/* ... nothing of it was settled. */
-void ls_breaker_failed(struct ls_breaker *breaker, int64_t sent_us, int64_t now_us,
+/* ... nothing of it was settled. Returns whether that counts as another failure in a row. */
+bool ls_breaker_failed(struct ls_breaker *breaker, int64_t sent_us, int64_t now_us,
                        const char *cause);
 
 /* Forgets what it waits for, not what it counted: the sink starts again. */

@@ -1,11 +1,10 @@
 /*
- * Dispatch: batches become units, units come back with verdicts, and whole batches move the low
- * watermark.
+ * Dispatch: batches are read and sent, units come back with verdicts, and whole batches move the
+ * low watermark.
  *
- * A record that the store refused for now goes again, alone with others like it, after a back-off
- * with full jitter; while a lane waits for that, nothing more is read for it, which is how its
- * partitions pause. A record that the store refused for good goes to the quarantine, and the older
- * one of its key that it displaced is applied in its place (law 3). The watermark moves only over
+ * A record that the store refused for now goes again, alone with others like it (send.c). A record
+ * that the store refused for good goes to the quarantine, and the older one of its key that it
+ * displaced is applied in its place (law 3). The watermark moves only over
  * the oldest batches of a lane that are whole, so every earlier record has its final verdict (law
  * 5). A crash forgets all of this; the next start reads again from the marks, and the guards make
  * what was applied already STALE.
@@ -16,63 +15,6 @@
 #include "base/mem.h"
 #include "consumers/instance_impl.h"
 #include "pipeline/kafka.h"
-
-static struct ls_work *new_work(unsigned lane, struct ls_batch *batch)
-{
-    struct ls_work *work = ls_calloc(1, sizeof(*work));
-    work->unit.owner = work;
-    work->batch = batch;
-    work->lane = lane;
-    return work;
-}
-
-void ls_dispatch_free_work(struct ls_work *work)
-{
-    free(work->unit.refusals);
-    free(work->unit.marks);
-    free(work->unit.look);
-    free(work);
-}
-
-static void submit(struct ls_instance *instance, struct ls_work *work)
-{
-    struct ls_lane_state *lane = &instance->lanes[work->lane];
-    lane->units_out++;
-    ls_lane_submit(lane->lane, &work->unit);
-}
-
-void ls_dispatch_marks(struct ls_instance *instance, unsigned lane, struct ls_mark *marks,
-                       uint32_t n_marks, struct ls_look *look)
-{
-    struct ls_work *work = new_work(lane, NULL);
-    work->unit.marks = marks;
-    work->unit.n_marks = n_marks;
-    work->unit.look = look;
-    submit(instance, work);
-}
-
-/* Cuts the newest records of a batch into units and gives them to the lane. */
-static void send_batch(struct ls_instance *instance, unsigned lane, struct ls_batch *batch)
-{
-    uint32_t max_records = instance->ops->unit_records(instance->sink);
-    uint32_t max_bytes = instance->ops->unit_bytes(instance->sink);
-    uint32_t at = 0;
-    while (at < batch->n_newest) {
-        uint32_t n = 0;
-        uint64_t bytes = 0;
-        while (at + n < batch->n_newest && n < max_records && (n == 0 || bytes < max_bytes)) {
-            bytes += batch->newest[at + n]->body_len;
-            n++;
-        }
-        struct ls_work *work = new_work(lane, batch);
-        work->unit.records = batch->newest + at;
-        work->unit.repair = instance->options->repair;
-        work->unit.n_records = n;
-        batch->open++;
-        submit(instance, work);
-        at += n;
-    }
-}
 
 /* A record of a newer schema: if that schema is released, this worker has to be upgraded first. */
 static int check_newer(struct ls_instance *instance, const struct ls_batch *batch,
@@ -165,7 +107,7 @@ static int fetch_lane(struct ls_instance *instance, unsigned index, struct ls_er
     lane->n_batches++;
     for (struct ls_log_poison *poison = batch->poison; poison; poison = poison->next)
         ls_quarantine_put(instance->quarantine, batch, poison->record, 0, poison->text);
-    send_batch(instance, index, batch);
+    ls_send_batch(instance, index, batch);
     return 0;
 }
 
@@ -197,8 +139,8 @@ static void settle_batches(struct ls_instance *instance, struct ls_lane_state *l
 
 bool ls_dispatch_can_fetch(const struct ls_instance *instance, const struct ls_lane_state *lane)
 {
-    return lane->queue != NULL && lane->waiting == NULL && !lane->rewinding &&
-           instance->phase == LS_INSTANCE_UP &&
+    return lane->queue != NULL && lane->ready == NULL && !lane->rewinding &&
+           lane->breaker.state == LS_BREAKER_CLOSED && instance->phase == LS_INSTANCE_UP &&
            lane->n_batches < instance->sink_config->batches_in_flight;
 }
 
@@ -275,29 +217,16 @@ static uint32_t settle_records(struct ls_instance *instance, struct ls_work *wor
     return again;
 }
 
-/* The unit waits for its lane's back-off, then goes again with what is pending. */
-static void send_later(struct ls_instance *instance, struct ls_work *work, uint32_t n_again,
-                       bool settled)
+/* What is left of the unit goes again: pending records, and nothing of what the lane said. */
+static void send_again(struct ls_lane_state *lane, struct ls_work *work, uint32_t n_again)
 {
-    struct ls_lane_state *lane = &instance->lanes[work->lane];
     struct ls_unit *unit = &work->unit;
     unit->n_records = n_again;
     free(unit->refusals);
     unit->refusals = NULL;
     unit->n_refusals = 0;
-    free(unit->marks);
-    unit->marks = NULL;
-    unit->n_marks = 0;
-    /* A displaced record has not been tried: it need not wait for anything. */
-    if (unit->err.class == LS_ERR_RETRY || unit->err.class == LS_ERR_UNKNOWN) {
-        lane->attempt = settled ? 1 : lane->attempt + 1;
-        uint32_t cap_ms = instance->options->backoff_cap_ms;
-        lane->resume_ms = ls_mono_ms() + ls_backoff_ms(lane->attempt, LS_BACKOFF_BASE_MS,
-                                                       cap_ms ? cap_ms : LS_BACKOFF_CAP_MS);
-    }
     unit->err = (struct ls_err){0};
-    unit->next = lane->waiting;
-    lane->waiting = unit;
+    ls_send_later(lane, work);
 }
 
 static int settle_unit(struct ls_instance *instance, struct ls_work *work, struct ls_err *err)
@@ -313,45 +242,25 @@ static int settle_unit(struct ls_instance *instance, struct ls_work *work, struc
         ls_rewind_unit(instance, work);
         return 0;
     }
-    work->unknown = unit->err.class == LS_ERR_UNKNOWN ? work->unknown + 1 : 0;
-    bool settled = false,
-         fatal = unit->err.class == LS_ERR_FATAL || work->unknown > LS_UNKNOWN_ATTEMPTS_MAX;
+    bool settled = false, fatal = unit->err.class == LS_ERR_FATAL;
     uint32_t again = settle_records(instance, work, &settled, &fatal);
+    ls_send_answered(instance, work, settled);
+    fatal |= work->unknown > LS_UNKNOWN_ATTEMPTS_MAX || lane->unknown > LS_UNKNOWN_ATTEMPTS_MAX;
     if (unit->err.class != LS_ERR_NONE)
         ls_report_error(instance, &unit->err);
-    else
-        lane->attempt = 0;
     if (fatal) {
         *err = unit->err;
         err->class = LS_ERR_FATAL;
     }
     if (again > 0) {
-        send_later(instance, work, again, settled);
+        send_again(lane, work, again);
     } else {
         if (work->batch != NULL)
             work->batch->open--;
-        ls_dispatch_free_work(work);
+        ls_send_free_work(work);
     }
     settle_batches(instance, lane);
     return fatal ? -1 : 0;
-}
-
-/* Units whose back-off is over go to their lane again. */
-static void send_again(struct ls_instance *instance)
-{
-    int64_t now_ms = ls_mono_ms();
-    for (unsigned i = 0; i < instance->n_lanes; i++) {
-        struct ls_lane_state *lane = &instance->lanes[i];
-        if (lane->waiting == NULL || lane->resume_ms > now_ms)
-            continue;
-        struct ls_unit *unit = lane->waiting;
-        lane->waiting = NULL;
-        while (unit != NULL) {
-            struct ls_unit *next = unit->next;
-            submit(instance, unit->owner);
-            unit = next;
-        }
-    }
 }
 
 int ls_dispatch_returns(struct ls_instance *instance, struct ls_err *err)
@@ -362,8 +271,8 @@ int ls_dispatch_returns(struct ls_instance *instance, struct ls_err *err)
         if (settle_unit(instance, unit->owner, err) < 0)
             rc = -1;
     }
-    if (rc == 0)
-        send_again(instance);
+    for (unsigned i = 0; rc == 0 && i < instance->n_lanes; i++)
+        ls_send_lane(instance, &instance->lanes[i]);
     return rc;
 }
 
@@ -391,6 +300,18 @@ void ls_dispatch_forget(struct ls_instance *instance, int32_t partition)
                     batch->reach[j].partition = -1;
 }
 
+/* Whether waiting may bring anything: what is in hand for a store that is away has no end. */
+static bool can_settle(const struct ls_instance *instance)
+{
+    for (unsigned i = 0; i < instance->n_lanes; i++) {
+        const struct ls_lane_state *lane = &instance->lanes[i];
+        if ((lane->units_out > 0 || lane->n_batches > 0) &&
+            lane->breaker.state == LS_BREAKER_CLOSED)
+            return true;
+    }
+    return false;
+}
+
 void ls_dispatch_drain(struct ls_instance *instance, int64_t timeout_ms)
 {
     int64_t deadline_ms = ls_mono_ms() + timeout_ms;
@@ -401,7 +322,7 @@ void ls_dispatch_drain(struct ls_instance *instance, int64_t timeout_ms)
         ls_marks_write(instance, true);
         if (rc < 0 || ls_mono_ms() >= deadline_ms)
             return;
-        if (ls_dispatch_idle(instance) && !ls_marks_pending(instance))
+        if (!can_settle(instance) && !ls_marks_pending(instance))
             return;
         struct pollfd wait = {.fd = ls_returns_fd(instance->returns), .events = POLLIN};
         poll(&wait, 1, 20);

@@ -42,12 +42,13 @@ void ls_instance_taken(void *opaque, const int32_t *partitions, size_t n, bool l
 /* Waits until something happens or the next tick. */
 static void wait_for_work(struct ls_instance *instance)
 {
-    int64_t now_ms = ls_mono_ms();
+    int64_t now_us = ls_mono_us();
     int64_t timeout_ms = TICK_MS;
     for (unsigned i = 0; i < instance->n_lanes; i++) {
         const struct ls_lane_state *lane = &instance->lanes[i];
-        if (lane->waiting != NULL && lane->resume_ms - now_ms < timeout_ms)
-            timeout_ms = lane->resume_ms > now_ms ? lane->resume_ms - now_ms : 0;
+        int64_t wait_ms = ls_send_wait_ms(lane, now_us);
+        if (wait_ms < timeout_ms)
+            timeout_ms = wait_ms;
         if (ls_dispatch_can_fetch(instance, lane) && rd_kafka_queue_length(lane->queue) > 0)
             timeout_ms = 0;
     }
@@ -87,7 +88,8 @@ static bool has_waiting(const struct ls_instance *instance)
 static void show_running(struct ls_instance *instance)
 {
     for (unsigned i = 0; i < instance->n_lanes; i++) {
-        if (instance->lanes[i].attempt >= RETRYING_AFTER) {
+        const struct ls_breaker *breaker = &instance->lanes[i].breaker;
+        if (breaker->state != LS_BREAKER_CLOSED || breaker->failures >= RETRYING_AFTER) {
             ls_report_state(instance, LS_STATE_RETRYING, instance->last_error);
             return;
         }
@@ -192,6 +194,7 @@ static int open_instance(struct ls_instance *instance, struct ls_err *err)
     for (unsigned i = 0; i < n_lanes; i++) {
         struct ls_lane_state *lane = &instance->lanes[i];
         lane->newest = &lane->oldest;
+        ls_send_init(instance, lane);
         lane->lane = ls_lane_start(instance->ops, instance->sink, i, instance->returns, err);
         if (lane->lane == NULL)
             return -1;

@@ -4,7 +4,8 @@
  *   startup.c    log identity: who the log is, and where a partition begins by its mark
  *   log_watch.c  law 7 while running: whether the log is still the one that was begun
  *   looks.c      looks at the stores: partitions begin, and a store that went back is noticed
- *   dispatch.c   batches → units → verdicts → the low watermark
+ *   dispatch.c   batches → verdicts → the low watermark
+ *   send.c       what waits → units, as the lane's breaker and flow allow
  *   rewind.c     letting go of what was read: of a lane in doubt, or of everything
  *   marks.c      low watermarks → marks in the store → committed offsets
  *   quarantine.c poison → the quarantine topic
@@ -15,6 +16,8 @@
 #define LS_CONSUMERS_INSTANCE_IMPL_H
 
 #include "consumers/batch.h"
+#include "consumers/breaker.h"
+#include "consumers/flow.h"
 #include "consumers/instance.h"
 #include "consumers/lane.h"
 #include "pipeline/heartbeat.h"
@@ -55,12 +58,13 @@ struct ls_lane_state {
     rd_kafka_queue_t *queue;
     struct ls_batch *oldest, **newest; /* in flight, in the order read */
     uint32_t n_batches;
-    uint32_t units_out;      /* given to the lane and not back */
-    struct ls_unit *waiting; /* to go again when resume_ms has come */
-    int64_t resume_ms;
-    int64_t woken_ms; /* when its broker was woken last */
-    int32_t woken;    /* and for which partition */
-    unsigned attempt; /* failed tries in a row: sets the back-off */
+    uint32_t units_out;                 /* given to the lane and not back */
+    struct ls_unit *ready, **ready_end; /* records to be sent, linked by next */
+    struct ls_breaker breaker;          /* when anything may be sent */
+    struct ls_flow flow;                /* how much of it */
+    unsigned unknown;                   /* failures in a row that no table knows */
+    int64_t woken_ms;                   /* when its broker was woken last */
+    int32_t woken;                      /* and for which partition */
 
     uint64_t incarnation; /* that what is in hand rests on (ls_lane_unsure) */
     bool looking;         /* a look is with the lane */
@@ -80,6 +84,7 @@ struct ls_work {
     struct ls_batch *batch; /* NULL for marks and looks */
     unsigned lane;
     unsigned unknown; /* answers in a row that no table knows; an outage before does not count */
+    struct ls_flow_ticket ticket; /* of its records, while they are out */
 };
 
 struct ls_quarantine;
@@ -201,15 +206,37 @@ bool ls_dispatch_idle(const struct ls_instance *instance);
 void ls_dispatch_forget(struct ls_instance *instance, int32_t partition);
 /* Waits for what is in flight, up to timeout_ms, without reading more. */
 void ls_dispatch_drain(struct ls_instance *instance, int64_t timeout_ms);
-/*
- * Puts a unit without records on a lane: marks to write, or a look. Takes marks and look, which
- * were allocated for it.
- */
-void ls_dispatch_marks(struct ls_instance *instance, unsigned lane, struct ls_mark *marks,
-                       uint32_t n_marks, struct ls_look *look);
-void ls_dispatch_free_work(struct ls_work *work);
 /* Gives a batch's memory back for the next one. */
 void ls_dispatch_release(struct ls_instance *instance, struct ls_batch *batch);
+
+/* send.c */
+void ls_send_init(struct ls_instance *instance, struct ls_lane_state *lane);
+void ls_send_free_work(struct ls_work *work);
+/* The newest records of a batch wait to be sent; what may go goes at once. */
+void ls_send_batch(struct ls_instance *instance, unsigned lane, struct ls_batch *batch);
+/* Work that came back waits to be sent again, behind what waits already. */
+void ls_send_later(struct ls_lane_state *lane, struct ls_work *work);
+/* Gives the lane as much of what waits as breaker and flow allow now. */
+void ls_send_lane(struct ls_instance *instance, struct ls_lane_state *lane);
+/*
+ * Puts a unit without records on a lane: marks to write, or a look. Takes marks and look, which
+ * were allocated for it. Neither waits for breaker or flow.
+ */
+void ls_send_marks(struct ls_instance *instance, unsigned lane, struct ls_mark *marks,
+                   uint32_t n_marks, struct ls_look *look);
+/*
+ * Work with records came back and its verdicts were read (settled: any of them is final): breaker
+ * and flow learn from it.
+ */
+void ls_send_answered(struct ls_instance *instance, struct ls_work *work, bool settled);
+/* Work came back and nobody asks what became of it. */
+void ls_send_dropped(struct ls_instance *instance, struct ls_work *work);
+/* Frees what waits and closes the breaker: the lane begins afresh. */
+void ls_send_forget(struct ls_lane_state *lane);
+/* Whether the newest that the store said was a failure: it may be away. */
+bool ls_send_is_away(const struct ls_lane_state *lane);
+/* Milliseconds until what waits may be sent; INT64_MAX when that depends on something else. */
+int64_t ls_send_wait_ms(const struct ls_lane_state *lane, int64_t now_us);
 
 /* marks.c */
 /* Writes the marks that are due: all that moved, at most once an interval; now: at once. */

@@ -59,7 +59,7 @@ static void give_out(struct ls_instance *instance, unsigned number)
     }
     lane->looking = true;
     lane->doubted = false;
-    ls_dispatch_marks(instance, number, marks, n, look);
+    ls_send_marks(instance, number, marks, n, look);
 }
 
 static bool has_given(const struct ls_instance *instance, unsigned lane)
@@ -83,7 +83,7 @@ static bool is_due(const struct ls_instance *instance, unsigned number, int64_t 
     if (lane->doubted || (has_given(instance, number) && !instance->log_unsure))
         return true;
     /* A store that is being retried is away; its next answer says more than a look. */
-    return is_live(instance) && lane->waiting == NULL && now_ms >= lane->next_look_ms;
+    return is_live(instance) && !ls_send_is_away(lane) && now_ms >= lane->next_look_ms;
 }
 
 /* Says that a lane is read again, and why. */
@@ -136,7 +136,7 @@ static int write_first(struct ls_instance *instance, struct ls_work *work, uint3
         n++;
     }
     instance->lanes[work->lane].first_marks = true;
-    ls_dispatch_marks(instance, work->lane, first, n, NULL);
+    ls_send_marks(instance, work->lane, first, n, NULL);
     return 0;
 }
 
@@ -223,7 +223,7 @@ int ls_looks_answered(struct ls_instance *instance, struct ls_work *work, struct
     /* What was seen in another incarnation is in doubt already: serve rewinds, and looks again. */
     if (work->unit.incarnation == ls_lane_incarnation(lane->lane) && why.class == LS_ERR_NONE)
         use_marks(instance, work, &why);
-    ls_dispatch_free_work(work);
+    ls_send_free_work(work);
     if (why.class == LS_ERR_NONE) {
         lane->look_attempt = 0;
         return 0;

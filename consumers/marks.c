@@ -67,13 +67,13 @@ static void write_lane(struct ls_instance *instance, unsigned lane)
         partition->marking = partition->low;
     }
     if (n > 0)
-        ls_dispatch_marks(instance, lane, marks, n, NULL);
+        ls_send_marks(instance, lane, marks, n, NULL);
 }
 
 /* Not while the store is away, and not while it is unsure what it holds. */
 static bool may_write(const struct ls_lane_state *lane)
 {
-    return lane->waiting == NULL && !lane->rewinding && !lane->doubted &&
+    return !ls_send_is_away(lane) && !lane->rewinding && !lane->doubted &&
            lane->incarnation == ls_lane_incarnation(lane->lane);
 }
 

@@ -12,16 +12,6 @@
 #include "base/mem.h"
 #include "consumers/instance_impl.h"
 
-static void free_waiting(struct ls_lane_state *lane)
-{
-    for (struct ls_unit *unit = lane->waiting, *next; unit; unit = next) {
-        next = unit->next;
-        ls_dispatch_free_work(unit->owner);
-    }
-    lane->waiting = NULL;
-    lane->attempt = 0;
-}
-
 static void free_batches(struct ls_instance *instance, struct ls_lane_state *lane)
 {
     for (struct ls_batch *batch = lane->oldest, *next; batch; batch = next) {
@@ -64,7 +54,7 @@ void ls_rewind_lane(struct ls_instance *instance, unsigned number)
     for (int32_t i = 0; i < instance->n_partitions; i++)
         if (instance->ops->lane_of(instance->sink, i) == number)
             end_partition(instance, i);
-    free_waiting(lane);
+    ls_send_forget(lane);
     lane->rewinding = true;
     if (lane->units_out == 0)
         finish(instance, lane);
@@ -73,7 +63,8 @@ void ls_rewind_lane(struct ls_instance *instance, unsigned number)
 void ls_rewind_unit(struct ls_instance *instance, struct ls_work *work)
 {
     struct ls_lane_state *lane = &instance->lanes[work->lane];
-    ls_dispatch_free_work(work);
+    ls_send_dropped(instance, work);
+    ls_send_free_work(work);
     if (lane->units_out == 0)
         finish(instance, lane);
 }
@@ -88,7 +79,8 @@ static void recall_units(struct ls_instance *instance)
             instance->lanes[work->lane].units_out--;
             if (unit->n_marks > 0 && unit->look == NULL)
                 ls_marks_written(instance, work->lane, unit);
-            ls_dispatch_free_work(work);
+            ls_send_dropped(instance, work);
+            ls_send_free_work(work);
         }
         uint32_t out = 0;
         for (unsigned i = 0; i < instance->n_lanes; i++)
@@ -109,7 +101,7 @@ void ls_rewind_all(struct ls_instance *instance)
     ls_quarantine_forget(instance->quarantine, NULL);
     for (unsigned i = 0; i < instance->n_lanes; i++) {
         struct ls_lane_state *lane = &instance->lanes[i];
-        free_waiting(lane);
+        ls_send_forget(lane);
         free_batches(instance, lane);
         lane->looking = lane->seen = lane->doubted = false;
         lane->first_marks = lane->rewinding = false;

@@ -10,8 +10,10 @@ void ls_unit_note(struct ls_unit *unit, const struct ls_err *err)
         [LS_ERR_NONE] = 0,    [LS_ERR_POISON] = 1, [LS_ERR_RETRY] = 2,
         [LS_ERR_UNKNOWN] = 3, [LS_ERR_FATAL] = 4,
     };
+    bool overload = unit->err.overload || err->overload;
     if (weight[err->class] > weight[unit->err.class])
         unit->err = *err;
+    unit->err.overload = overload;
 }
 
 void ls_unit_poison(struct ls_unit *unit, struct ls_record *record, int code, const char *text)
