@@ -85,6 +85,8 @@ Only by name, for the tests of faults:
     brokers                19110-19112 (nodes kafka-b1, -b2, -b3), controllers 19113-19115
     mysql-p, mysql-r       13308, 13309: a primary with a binary log, and its replica
     redis-r                16385-16390 (nodes redis-r-1 to -6): three masters, three replicas
+    es-spare, es-small     19204, 19205, transport 19304, 19305: one whose data is thrown away, and
+                           one that takes one write at a time and lets one wait
 
 Everything listens on 127.0.0.1 only. Each stack (LOCKSTEP_STACK=name) has a directory under
 ~/.local/state/lockstep with data/, log/, secrets/ (generated passwords) and lockstep.yaml, the

@@ -1,4 +1,6 @@
-"""Elasticsearch: four single-node clusters, run from the jars alone (java/ElasticNode.java).
+"""Elasticsearch: four single-node clusters, run from the jars alone (java/ElasticNode.java), and two
+more by name: es-spare, whose data a test may throw away, and es-small, which takes one write at a
+time and lets one wait.
 
 Without the archive's extra modules there is no security, licence, painless or reindex: none of
 them is used here.
@@ -26,11 +28,12 @@ class Elasticsearch:
         "es-marketing": (19202, 19302),
         "es-fallback": (19203, 19303),
     }
+    EXTRA_PORTS = {"es-spare": (19204, 19304), "es-small": (19205, 19305)}
 
     def __init__(self, instance: Instance, name: str):
         self.instance = instance
         self.name = name
-        base_http, base_transport = self.BASE_PORTS[name]
+        base_http, base_transport = {**self.BASE_PORTS, **self.EXTRA_PORTS}[name]
         self.port = instance.port(base_http)
         self.transport_port = instance.port(base_transport)
         self.url = f"http://127.0.0.1:{self.port}"
@@ -54,7 +57,7 @@ class Elasticsearch:
         self.proc.argv += [f"{name}={value}" for name, value in self._settings(home).items()]
 
     def _settings(self, home) -> dict:
-        return {
+        settings = {
             "path.home": home,
             "path.data": self.proc.data_dir,
             "path.logs": self.instance.sub("log"),
@@ -70,6 +73,9 @@ class Elasticsearch:
             # a developer's full disk must not turn the indices read-only
             "cluster.routing.allocation.disk.threshold_enabled": "false",
         }
+        if self.name == "es-small":
+            settings |= {"thread_pool.write.size": 1, "thread_pool.write.queue_size": 1}
+        return settings
 
     def _home(self):
         """The directory a node takes for its installation: logging's settings and one module."""

@@ -42,6 +42,7 @@ def make_extras(instance: Instance) -> list:
         Brokers(instance),
         *(MariaDB(instance, name) for name in MariaDB.EXTRA_PORTS),
         *(RedisCluster(instance, name) for name in RedisCluster.EXTRA_PORTS),
+        *(Elasticsearch(instance, name) for name in Elasticsearch.EXTRA_PORTS),
     ]
 
 
