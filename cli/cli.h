@@ -22,6 +22,7 @@ enum ls_exit {
 /* One per subcommand, in cli/cmd_<name>.c; argv[0] is "lockstep <name>". Returns the exit code. */
 int ls_cmd_config(int argc, char **argv);
 int ls_cmd_publish(int argc, char **argv);
+int ls_cmd_quarantine(int argc, char **argv);
 int ls_cmd_replay(int argc, char **argv);
 int ls_cmd_resync(int argc, char **argv);
 int ls_cmd_run(int argc, char **argv);

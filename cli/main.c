@@ -22,6 +22,7 @@ static const struct command commands[] = {
     {"replay", "read the log into stores again", ls_cmd_replay},
     {"resync", "fill a store from the log and give it marks", ls_cmd_resync},
     {"status", "show what is behind, and why", ls_cmd_status},
+    {"quarantine", "list, show, requeue and discard what could not be applied", ls_cmd_quarantine},
     {"verify", "compare every store with the log, in full", ls_cmd_verify},
 };
 

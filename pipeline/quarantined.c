@@ -12,17 +12,21 @@
 
 enum { FIRST_CAP = 64 };
 
-static uint64_t pack(int32_t partition, int64_t offset)
+uint64_t ls_quarantined_pack(int32_t partition, int64_t offset)
 {
     return (uint64_t)partition << 48 | (uint64_t)(offset + 1);
 }
 
-/* splitmix64's finish: spreads neighbouring offsets. */
-static size_t home_of(const struct ls_quarantined *set, uint64_t value)
+uint64_t ls_quarantined_mix(uint64_t value)
 {
     value = (value ^ (value >> 30)) * 0xbf58476d1ce4e5b9u;
     value = (value ^ (value >> 27)) * 0x94d049bb133111ebu;
-    return (size_t)(value ^ (value >> 31)) & (set->cap - 1);
+    return value ^ (value >> 31);
+}
+
+static size_t home_of(const struct ls_quarantined *set, uint64_t value)
+{
+    return (size_t)ls_quarantined_mix(value) & (set->cap - 1);
 }
 
 /* Where the value stands, or the free slot where it would. */
@@ -56,7 +60,7 @@ bool ls_quarantined_has(const struct ls_quarantined *set, int32_t partition, int
 {
     if (set->cap == 0)
         return false;
-    return set->slots[find(set, pack(partition, offset))] != 0;
+    return set->slots[find(set, ls_quarantined_pack(partition, offset))] != 0;
 }
 
 void ls_quarantined_add(struct ls_quarantined *set, int32_t partition, int64_t offset)
@@ -69,7 +73,7 @@ void ls_quarantined_add(struct ls_quarantined *set, int32_t partition, int64_t o
     }
     if (set->n * 2 >= set->cap)
         grow(set);
-    uint64_t value = pack(partition, offset);
+    uint64_t value = ls_quarantined_pack(partition, offset);
     set->slots[find(set, value)] = value;
     set->n++;
 }
@@ -78,7 +82,7 @@ void ls_quarantined_remove(struct ls_quarantined *set, int32_t partition, int64_
 {
     if (!ls_quarantined_has(set, partition, offset))
         return;
-    size_t mask = set->cap - 1, gap = find(set, pack(partition, offset));
+    size_t mask = set->cap - 1, gap = find(set, ls_quarantined_pack(partition, offset));
     for (size_t slot = (gap + 1) & mask; set->slots[slot] != 0; slot = (slot + 1) & mask) {
         /* What does not stand between its home and the gap would no longer be found: it moves. */
         size_t home = home_of(set, set->slots[slot]);

@@ -34,6 +34,10 @@ bool ls_quarantined_has(const struct ls_quarantined *set, int32_t partition, int
 void ls_quarantined_add(struct ls_quarantined *set, int32_t partition, int64_t offset);
 void ls_quarantined_remove(struct ls_quarantined *set, int32_t partition, int64_t offset);
 
+/* A position as one number, never 0; and a number whose bits are spread, for tables of them. */
+uint64_t ls_quarantined_pack(int32_t partition, int64_t offset);
+uint64_t ls_quarantined_mix(uint64_t value);
+
 /*
  * Reads an entry's key, `<topic>/<partition>/<offset>`; false when it is not one of that topic.
  */

@@ -18,10 +18,12 @@ stack do not disturb each other; the servers they do share, and what is done to 
 import contextlib
 import json
 
+import yaml
+
 import harness
 from harness import lockstep
 
-FINAL = ("applied", "stale", "superseded", "quarantined")
+FINAL = ("applied", "stale", "superseded", "poison")
 
 
 def quick(test):
@@ -84,9 +86,17 @@ class Story(contextlib.ExitStack):
     def publish_lines(self, lines):
         return self.lockstep("publish", "--entity", self.entity, "-", stdin=lines)
 
-    def worker(self, *args):
+    def variant(self, name, change):
+        """The story's configuration as change(config) alters it, in a file of its own beside it."""
+        config = yaml.safe_load(self.config.read_text(encoding="utf-8"))
+        change(config)
+        path = self.config.with_name(f"{name}.yaml")
+        path.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+        return path
+
+    def worker(self, *args, config=None):
         """`lockstep run` of all sinks of the story, or with these arguments."""
-        return harness.Worker(*(args or ["--all"]), config=self.config)
+        return harness.Worker(*(args or ["--all"]), config=config or self.config)
 
     def status(self, sink=None):
         """By sink; with a name, only that one's."""

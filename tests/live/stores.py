@@ -152,7 +152,7 @@ def quarantined(sink, entity="member"):
     entries = {}
     for message in read_topic(f"{entity}.quarantine.{sink}", 1):
         if message.value() is None:
-            entries.pop(message.key(), None)
+            entries.pop(message.key().decode(), None)
             continue
         headers = {name: value for name, value in message.headers()}
         headers["value"] = message.value()

@@ -1,0 +1,271 @@
+"""`lockstep quarantine`: what it shows of records that a sink could not apply, and how an entry ends:
+requeued, discarded with a reason, or closed by a later record of its key."""
+
+import json
+import os
+import re
+import unittest
+import warnings
+
+import harness
+import stores
+import wire
+import yaml
+from confluent_kafka import Producer
+from support import Story
+
+warnings.filterwarnings("ignore", category=ResourceWarning)
+
+PARTITIONS = 8
+
+
+class Quarantine(Story):
+    """A story with a producer that knows no rules, and `lockstep quarantine`."""
+
+    def __init__(self, name, prefix, sinks, **options):
+        new = os.getpid()  # so that nothing of an earlier run is there
+        super().__init__(f"{name}_{new}", f"{prefix}{new}", sinks, **options)
+        self.schema = stores.SCHEMA
+        self.places = {}
+
+    def produce(self, name, key, value, partition=None):
+        if partition is None:
+            partition = wire.partition_of(key, PARTITIONS)
+
+        def delivered(error, message):
+            assert error is None, error
+            self.places[name] = (message.partition(), message.offset())
+
+        producer = Producer({"bootstrap.servers": stores.BROKERS})
+        producer.produce(f"{self.entity}.state.1", value, key, partition, on_delivery=delivered)
+        assert producer.flush(30) == 0
+
+    def flood(self, n, value, key="flood-%d", partition=None):
+        """n records, as fast as they go."""
+        producer = Producer(
+            {"bootstrap.servers": stores.BROKERS, "queue.buffering.max.messages": 2 * n}
+        )
+        for number in range(n):
+            name = key % number
+            home = wire.partition_of(name, PARTITIONS) if partition is None else partition
+            producer.produce(f"{self.entity}.state.1", value, name, home)
+        assert producer.flush(60) == 0
+
+    def quarantine(self, verb, *args, **options):
+        return self.lockstep("quarantine", verb, *args, **options)
+
+    def open_entries(self, sink, *args):
+        lines = self.quarantine("list", "--json", "--sink", sink, *args).stdout.splitlines()
+        return {(entry["partition"], entry["offset"]): entry for entry in map(json.loads, lines)}
+
+    def run_until_caught_up(self):
+        with self.worker():
+            self.wait_caught_up()
+            return self.verdicts_add_up()
+
+    def wait_open(self, sink, n):
+        return harness.wait_until(
+            lambda: len(self.open_entries(sink)) == n, f"{n} open entries of {sink}"
+        )
+
+
+class Narrow:
+    """A key's table of an entity, with `locale` too narrow for what the schema allows."""
+
+    def __init__(self, story, *keys):
+        shards = {wire.shard_of(key) for key in keys}
+        servers = harness.CONFIG["sinks"]["mysql"]["servers"]
+        self.tables = []
+        for shard in sorted(shards):
+            for server in servers:
+                first, last = map(int, str(server["partitions"]).split("-"))
+                if first <= shard % PARTITIONS <= last:
+                    self.tables.append((server, f"{story.entity}_{shard:04d}"))
+
+    def alter(self, length):
+        for server, table in self.tables:
+            with stores.mysql_connection(server) as connection, connection.cursor() as cursor:
+                cursor.execute(f"SHOW CREATE TABLE {table}")
+                column = re.search(r"`locale` (varchar\(\d+\).*?),?\n", cursor.fetchone()[1]).group(1)
+                changed = re.sub(r"varchar\(\d+\)", f"varchar({length})", column)
+                cursor.execute(f"ALTER TABLE {table} MODIFY locale {changed}")
+
+    def __enter__(self):
+        self.alter(5)
+        return self
+
+    def __exit__(self, *exc):
+        self.alter(35)
+
+
+class LogBorne(unittest.TestCase):
+    """Poison by itself: listed with its reason, masked, and discarded with one."""
+
+    SINK = "redis-a"
+    CLASSES = {
+        "garbage": "undecodable",
+        "misrouted": "misrouted",
+        "null": "null-value",
+        "too long": "schema",
+        "no key": "bad-key",
+    }
+
+    def publish_poison(self, story):
+        good = story.schema.encode({"name": "Ana Secret", "points": 7})
+        elsewhere = (wire.partition_of("two", PARTITIONS) + 1) % PARTITIONS
+        story.produce("garbage", "one", b"\xc1 Ana Secret")
+        story.produce("misrouted", "two", good, elsewhere)
+        story.produce("null", "three", None)
+        story.produce("too long", "one", story.schema.encode({"name": "Z" * 101}))
+        story.produce("no key", "", good, 0)
+
+    def test_entries_are_listed_filtered_and_shown_with_personal_fields_masked(self):
+        with Quarantine("quarantine_list", "ql", [self.SINK]) as story:
+            self.assertIn("No open entries", story.quarantine("list").stdout)
+            self.publish_poison(story)
+            self.assertEqual(story.run_until_caught_up()[self.SINK]["poison"], 5)
+            entries = story.open_entries(self.SINK)
+            classes = {name: entries[place]["class"] for name, place in story.places.items()}
+            self.assertEqual(classes, self.CLASSES)
+            self.assertEqual(story.status(self.SINK)["quarantined"], 5)
+
+            def filtered(*args):
+                found = story.open_entries(self.SINK, *args)
+                return {name for name, place in story.places.items() if place in found}
+
+            self.assertEqual(filtered("--class", "misrouted"), {"misrouted"})
+            self.assertEqual(filtered("--key", "one"), {"garbage", "too long"})
+            self.assertEqual(filtered("--since", "1h"), set(self.CLASSES))
+            self.assertEqual(filtered("--until", "1h"), set())
+            partition, offset = story.places["null"]
+            self.assertEqual(filtered("--partition", partition, "--offset", offset), {"null"})
+            self.assertEqual(filtered(f"{partition}/{offset}"), {"null"})
+            table = story.quarantine("list").stdout
+            self.assertIn("5 open entries: misrouted 1, bad-key 1, null-value 1, schema 1", table)
+
+            told = story.quarantine("show", "--sink", self.SINK, "--key", "two").stdout
+            self.assertIn("class: misrouted", told)
+            self.assertRegex(told, r"name +\*\*\* \(10 characters\)\n")
+            self.assertRegex(told, r"points +7\n")
+            garbage = story.quarantine("show", "--sink", self.SINK, "--class", "undecodable").stdout
+            self.assertNotIn("Secret", told + garbage + table)
+            show = ["show", "--sink", self.SINK, "--show-pii", "--class"]
+            self.assertIn('"Ana Secret"', story.quarantine(*show, "misrouted").stdout)
+            self.assertIn("Ana Secret", story.quarantine(*show, "undecodable").stdout)
+            story.quarantine("show", "--sink", self.SINK, "7/99999", expect=1)
+
+    def test_discarding_needs_a_reason_and_is_written_down_before_the_entry_is_closed(self):
+        with Quarantine("quarantine_discard", "qd", [self.SINK]) as story:
+            self.publish_poison(story)
+            story.run_until_caught_up()
+            discard = ["discard", "--sink", self.SINK]
+            story.quarantine(*discard, expect=64)
+            asked = story.quarantine(*discard, "--reason", "made anew", stdin="", expect=64)
+            self.assertIn("5 entries", asked.stderr)
+            story.quarantine(*discard, "--reason", "made anew", "--dry-run")
+            self.assertEqual(len(story.open_entries(self.SINK)), 5)
+
+            story.quarantine(*discard, "--reason", "made anew", "--class", "misrouted")
+            self.assertEqual(len(story.open_entries(self.SINK)), 4)
+            story.quarantine(*discard, "--reason", "made anew", "--yes")
+            self.assertEqual(story.open_entries(self.SINK), {})
+            self.assertEqual(stores.quarantined(self.SINK, story.entity), {})
+            self.assertEqual(story.status(self.SINK)["quarantined"], 0)
+
+            written = {}
+            for message in stores.read_topic("lockstep.control", 1):
+                key = message.key().decode()
+                if key.startswith(f"discard/{self.SINK}/{story.entity}.state.1/"):
+                    written[tuple(map(int, key.split("/")[3:]))] = json.loads(message.value())
+            self.assertEqual(set(written), set(story.places.values()))
+            record = written[story.places["garbage"]]
+            self.assertEqual(record["discard_reason"], "made anew")
+            self.assertEqual(record["class"], "undecodable")
+            self.assertRegex(record["who"], r".+@.+")
+            self.assertGreater(record["time_ms"], record["since_ms"])
+
+    def test_what_no_store_can_take_is_not_requeued(self):
+        with Quarantine("quarantine_unfit", "qu", [self.SINK]) as story:
+            self.publish_poison(story)
+            story.run_until_caught_up()
+            done = story.quarantine("requeue", "--json", "--sink", self.SINK, expect=1)
+            counts = json.loads(done.stdout)
+            self.assertEqual((counts["unfit"], counts["refused"], counts["applied"]), (3, 2, 0))
+            entries = story.open_entries(self.SINK)
+            self.assertEqual(len(entries), 5)
+            self.assertEqual(entries[story.places["garbage"]]["attempts"], 2)
+            self.assertEqual(entries[story.places["misrouted"]]["attempts"], 1)
+
+    def test_a_record_of_a_newer_schema_is_requeued_once_that_schema_is_there(self):
+        with Quarantine("quarantine_schema", "qs", [self.SINK]) as story:
+            story.produce("newer", "k", story.schema.encode({"points": 7}, version=2))
+            story.run_until_caught_up()
+            story.quarantine("requeue", "--sink", self.SINK, expect=1)
+            schema = story.config.parent / "entity.yaml"
+            declared = yaml.safe_load(schema.read_text(encoding="utf-8"))
+            declared["version"] = 2
+            declared["fields"].append({"number": 90, "name": "pets", "type": "int"})
+            schema.write_text(yaml.safe_dump(declared, allow_unicode=True), encoding="utf-8")
+            story.quarantine("requeue", "--sink", self.SINK)
+            self.assertEqual(story.open_entries(self.SINK), {})
+            story.verify()
+
+
+class StoreBorne(unittest.TestCase):
+    """What one store refuses: its entry stays until that store takes it."""
+
+    def test_requeue_keeps_what_is_still_refused_and_closes_what_the_store_took(self):
+        with Quarantine("quarantine_store", "qm", ["mysql"]) as story:
+            key = "refused"
+            with Narrow(story, key):
+                story.publish_lines(f'{{"id": "{key}", "locale": "{"x" * 6}"}}\n')
+                story.publish_lines(f'{{"id": "{key}", "locale": "{"y" * 7}"}}\n')
+                self.assertEqual(story.run_until_caught_up()["mysql"]["poison"], 2)
+                entries = story.open_entries("mysql")
+                self.assertEqual({entry["class"] for entry in entries.values()}, {"store"})
+                self.assertEqual({entry["key"] for entry in entries.values()}, {key})
+                done = story.quarantine("requeue", "--sink", "mysql", expect=1)
+                self.assertIn("2 refused", done.stdout)
+                self.assertIn("'locale'", done.stdout)  # a field's name is not masked
+                after = story.open_entries("mysql")
+                self.assertEqual({entry["attempts"] for entry in after.values()}, {2})
+                self.assertEqual(
+                    {place: entry["since_ms"] for place, entry in after.items()},
+                    {place: entry["since_ms"] for place, entry in entries.items()},
+                )
+            tried = story.quarantine("requeue", "--sink", "mysql", "--dry-run")
+            self.assertIn("2 would be tried", tried.stdout)
+            self.assertEqual(len(story.open_entries("mysql")), 2)
+            counts = json.loads(story.quarantine("requeue", "--json", "--sink", "mysql").stdout)
+            self.assertEqual((counts["applied"], counts["stale"]), (1, 1), "the newer one wins")
+            self.assertEqual(story.open_entries("mysql"), {})
+            self.assertEqual(story.status("mysql")["quarantined"], 0)
+            story.verify()
+
+    def test_requeue_never_puts_an_older_image_over_a_newer_one(self):
+        with Quarantine("quarantine_older", "qo", ["mysql"]) as story:
+            key = "older"
+            with Narrow(story, key):
+                story.publish_lines(f'{{"id": "{key}", "locale": "{"x" * 6}"}}\n')
+                story.run_until_caught_up()
+            [entry] = stores.quarantined("mysql", story.entity).items()
+            story.publish_lines(f'{{"id": "{key}", "locale": "pt-BR"}}\n')
+            story.run_until_caught_up()
+            # as if nobody had closed it
+            producer = Producer({"bootstrap.servers": stores.BROKERS})
+            place, headers = entry
+            value = headers.pop("value")
+            producer.produce(
+                f"{story.entity}.quarantine.mysql", value, place, headers=list(headers.items())
+            )
+            self.assertEqual(producer.flush(30), 0)
+            tried = story.quarantine("requeue", "--sink", "mysql", "--dry-run", "--json").stdout
+            self.assertEqual(json.loads(tried)["stale"], 1)
+            done = story.quarantine("requeue", "--sink", "mysql", "--json").stdout
+            self.assertEqual(json.loads(done)["stale"], 1)
+            self.assertEqual(story.open_entries("mysql"), {})
+            story.verify()
+
+
+if __name__ == "__main__":
+    unittest.main()
