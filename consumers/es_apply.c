@@ -127,6 +127,7 @@ static void judge_item(struct es_lane *lane, struct ls_unit *unit, struct ls_rec
                lane->sink->config->index, (int)item->type.len,
                item->type.len > 0 ? item->type.data : "", (int)item->reason.len,
                item->reason.len > 0 ? item->reason.data : "", judged.advice);
+    err.overload = judged.overload;
     if (judged.verdict == LS_POISON) {
         ls_unit_poison(unit, record, item->status, err.text);
         return;

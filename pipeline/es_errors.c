@@ -18,6 +18,7 @@ static const struct es_error {
     const char *type;
     enum ls_verdict verdict;
     const char *advice;
+    bool overload;
 } es_errors[] = {
     {"version_conflict_engine_exception", LS_STALE, ""},
 
@@ -35,9 +36,9 @@ static const struct es_error {
 
     /* Blocks come and go with disks that fill, snapshots and masters that are elected. */
     {"cluster_block_exception", LS_RETRY, ""},
-    {"es_rejected_execution_exception", LS_RETRY, ""},
-    {"rejected_execution_exception", LS_RETRY, ""},
-    {"circuit_breaking_exception", LS_RETRY, ""},
+    {"es_rejected_execution_exception", LS_RETRY, "", true},
+    {"rejected_execution_exception", LS_RETRY, "", true},
+    {"circuit_breaking_exception", LS_RETRY, "", true},
     {"unavailable_shards_exception", LS_RETRY, ""},
     {"no_shard_available_action_exception", LS_RETRY, ""},
     {"master_not_discovered_exception", LS_RETRY, ""},
@@ -56,19 +57,27 @@ static struct ls_es_judgement judgement(enum ls_verdict verdict, const char *adv
 {
     static const enum ls_err_class classes[LS_VERDICTS] = {
         [LS_RETRY] = LS_ERR_RETRY, [LS_POISON] = LS_ERR_POISON, [LS_FATAL] = LS_ERR_FATAL};
-    return (struct ls_es_judgement){verdict, classes[verdict], advice};
+    return (struct ls_es_judgement){
+        .verdict = verdict, .class = classes[verdict], .advice = advice};
 }
 
 struct ls_es_judgement ls_es_judge(long status, const char *type, size_t len)
 {
     if (status >= 200 && status < 300)
         return judgement(LS_APPLIED, "");
-    if (status == 408 || status == 429 || status >= 500)
-        return judgement(LS_RETRY, "");
     const struct es_error *error = find(type, len);
+    if (status == 408 || status == 429 || status >= 500) {
+        struct ls_es_judgement later = judgement(LS_RETRY, "");
+        /* A full disk answers 429, too: less at a time does not help there. */
+        later.overload = error != NULL ? error->overload : status == 429;
+        return later;
+    }
     if (error != NULL && (error->verdict != LS_STALE || status == 409) &&
-        (error->verdict != LS_POISON || status == 400))
-        return judgement(error->verdict, error->advice);
+        (error->verdict != LS_POISON || status == 400)) {
+        struct ls_es_judgement judged = judgement(error->verdict, error->advice);
+        judged.overload = error->overload;
+        return judged;
+    }
     if (status == 401 || status == 403)
         return judgement(LS_FATAL, "; check user, password or api key of the sink");
     struct ls_es_judgement unknown = judgement(LS_RETRY, "");
@@ -109,6 +118,7 @@ int ls_es_reply_err(struct ls_err *err, long status, const char *body, size_t le
         class = LS_ERR_UNKNOWN;
     ls_err_set(err, class, (int)status, "HTTP %ld%s%s: %.*s%s", status, *type ? " " : "", type,
                (int)ls_es_reason_length(reason, strnlen(reason, 240)), reason, judged.advice);
+    err->overload = judged.overload;
     json_decref(root);
     return -1;
 }

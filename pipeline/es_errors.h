@@ -5,6 +5,7 @@
 #ifndef LS_PIPELINE_ES_ERRORS_H
 #define LS_PIPELINE_ES_ERRORS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "pipeline/record.h"
@@ -13,6 +14,7 @@
 struct ls_es_judgement {
     enum ls_verdict verdict; /* APPLIED, STALE, RETRY, POISON or FATAL */
     enum ls_err_class class; /* NONE for APPLIED and STALE; RETRY may be UNKNOWN: in no table */
+    bool overload;           /* of RETRY: as struct ls_err has it */
     const char *advice;      /* end of a sentence, "; create it with ...", or "" */
 };
 

@@ -24,22 +24,23 @@ struct entry {
     unsigned code;
     enum ls_err_class class;
     const char *advice; /* NULL: none */
+    bool overload;      /* as struct ls_err has it */
 };
 
 /* Sorted by code. */
 static const struct entry table[] = {
     {1020, LS_ERR_RETRY, NULL}, /* record has changed since last read */
     {1021, LS_ERR_RETRY, "free disk space on the server"},
-    {1037, LS_ERR_RETRY, NULL},  /* out of memory */
-    {1038, LS_ERR_RETRY, NULL},  /* out of sort memory */
-    {1040, LS_ERR_RETRY, NULL},  /* too many connections */
-    {1041, LS_ERR_RETRY, NULL},  /* out of resources */
-    {1042, LS_ERR_RETRY, NULL},  /* bad host: the server's name service */
-    {1043, LS_ERR_RETRY, NULL},  /* bad handshake: cut while connecting */
-    {1044, LS_ERR_FATAL, GRANT}, /* access denied to database */
-    {1045, LS_ERR_FATAL, GRANT}, /* access denied */
-    {1047, LS_ERR_RETRY, NULL},  /* Galera: node not ready */
-    {1048, LS_ERR_POISON, NULL}, /* column cannot be null */
+    {1037, LS_ERR_RETRY, NULL, true}, /* out of memory */
+    {1038, LS_ERR_RETRY, NULL, true}, /* out of sort memory */
+    {1040, LS_ERR_RETRY, NULL, true}, /* too many connections */
+    {1041, LS_ERR_RETRY, NULL, true}, /* out of resources */
+    {1042, LS_ERR_RETRY, NULL},       /* bad host: the server's name service */
+    {1043, LS_ERR_RETRY, NULL},       /* bad handshake: cut while connecting */
+    {1044, LS_ERR_FATAL, GRANT},      /* access denied to database */
+    {1045, LS_ERR_FATAL, GRANT},      /* access denied */
+    {1047, LS_ERR_RETRY, NULL},       /* Galera: node not ready */
+    {1048, LS_ERR_POISON, NULL},      /* column cannot be null */
     {1049, LS_ERR_FATAL, "create the database, then run `lockstep schema apply`"},
     {1053, LS_ERR_RETRY, NULL}, /* shutdown in progress */
     {1054, LS_ERR_FATAL, DIFF}, /* unknown column */
@@ -50,30 +51,31 @@ static const struct entry table[] = {
     {1115, LS_ERR_FATAL, "the server must know utf8mb4"},
     {1118, LS_ERR_POISON, NULL}, /* row size too large */
     {1129, LS_ERR_FATAL, "unblock this host with `mysqladmin flush-hosts`"},
-    {1130, LS_ERR_FATAL, GRANT}, /* host is not allowed */
-    {1135, LS_ERR_RETRY, NULL},  /* cannot create a thread */
-    {1136, LS_ERR_FATAL, DIFF},  /* column count */
-    {1142, LS_ERR_FATAL, GRANT}, /* table access denied */
-    {1143, LS_ERR_FATAL, GRANT}, /* column access denied */
-    {1146, LS_ERR_FATAL, APPLY}, /* no such table */
-    {1152, LS_ERR_RETRY, NULL},  /* aborting connection */
-    {1153, LS_ERR_RETRY, NULL},  /* packet too large: the limit shrank; reconnecting learns it */
-    {1156, LS_ERR_RETRY, NULL},  /* packets out of order */
-    {1157, LS_ERR_RETRY, NULL},  /* cannot uncompress */
-    {1158, LS_ERR_RETRY, NULL},  /* read error */
-    {1159, LS_ERR_RETRY, NULL},  /* read interrupted */
-    {1160, LS_ERR_RETRY, NULL},  /* error on write */
-    {1161, LS_ERR_RETRY, NULL},  /* write interrupted */
-    {1180, LS_ERR_RETRY, NULL},  /* error during commit */
-    {1184, LS_ERR_RETRY, NULL},  /* new connection aborted */
+    {1130, LS_ERR_FATAL, GRANT},      /* host is not allowed */
+    {1135, LS_ERR_RETRY, NULL, true}, /* cannot create a thread */
+    {1136, LS_ERR_FATAL, DIFF},       /* column count */
+    {1142, LS_ERR_FATAL, GRANT},      /* table access denied */
+    {1143, LS_ERR_FATAL, GRANT},      /* column access denied */
+    {1146, LS_ERR_FATAL, APPLY},      /* no such table */
+    {1152, LS_ERR_RETRY, NULL},       /* aborting connection */
+    {1153, LS_ERR_RETRY, NULL,
+     true},                     /* packet too large: the limit shrank; reconnecting learns it */
+    {1156, LS_ERR_RETRY, NULL}, /* packets out of order */
+    {1157, LS_ERR_RETRY, NULL}, /* cannot uncompress */
+    {1158, LS_ERR_RETRY, NULL}, /* read error */
+    {1159, LS_ERR_RETRY, NULL}, /* read interrupted */
+    {1160, LS_ERR_RETRY, NULL}, /* error on write */
+    {1161, LS_ERR_RETRY, NULL}, /* write interrupted */
+    {1180, LS_ERR_RETRY, NULL}, /* error during commit */
+    {1184, LS_ERR_RETRY, NULL}, /* new connection aborted */
     {1193, LS_ERR_FATAL, "the server is too old: MariaDB 10.5 or MySQL 8.0 is needed"},
     {1194, LS_ERR_FATAL, "repair the table, or restore it and resync"}, /* crashed */
     {1195, LS_ERR_FATAL, "repair the table, or restore it and resync"}, /* repair failed */
-    {1203, LS_ERR_RETRY, NULL}, /* too many connections of the user */
-    {1205, LS_ERR_RETRY, NULL}, /* lock wait timeout */
-    {1206, LS_ERR_RETRY, NULL}, /* lock table full */
-    {1213, LS_ERR_RETRY, NULL}, /* deadlock */
-    {1226, LS_ERR_RETRY, "raise the user's resource limits"},
+    {1203, LS_ERR_RETRY, NULL, true}, /* too many connections of the user */
+    {1205, LS_ERR_RETRY, NULL, true}, /* lock wait timeout */
+    {1206, LS_ERR_RETRY, NULL, true}, /* lock table full */
+    {1213, LS_ERR_RETRY, NULL, true}, /* deadlock */
+    {1226, LS_ERR_RETRY, "raise the user's resource limits", true},
     {1227, LS_ERR_FATAL, GRANT}, /* privilege needed */
     {1231, LS_ERR_FATAL, "the server refuses a session setting that lockstep needs"},
     {1251, LS_ERR_FATAL, GRANT}, /* authentication protocol */
@@ -93,8 +95,8 @@ static const struct entry table[] = {
     {1412, LS_ERR_RETRY, NULL},  /* table definition has changed */
     {1451, LS_ERR_FATAL, "drop the foreign key from the table (`lockstep schema diff`)"},
     {1452, LS_ERR_FATAL, "drop the foreign key from the table (`lockstep schema diff`)"},
-    {1524, LS_ERR_FATAL, GRANT}, /* plugin is not loaded */
-    {1637, LS_ERR_RETRY, NULL},  /* too many transactions */
+    {1524, LS_ERR_FATAL, GRANT},      /* plugin is not loaded */
+    {1637, LS_ERR_RETRY, NULL, true}, /* too many transactions */
     {1665, LS_ERR_FATAL, "set binlog_format to ROW or MIXED"},
     {1690, LS_ERR_POISON, NULL}, /* value out of range */
     {1698, LS_ERR_FATAL, GRANT}, /* access denied, no password */
@@ -104,32 +106,32 @@ static const struct entry table[] = {
     {1862, LS_ERR_FATAL, GRANT}, /* password expired */
     {1927, LS_ERR_RETRY, NULL},  /* connection was killed */
     {1932, LS_ERR_FATAL, "restore the table's file, or drop it, apply and resync"},
-    {1969, LS_ERR_RETRY, NULL}, /* max_statement_time exceeded */
-    {2001, LS_ERR_RETRY, NULL}, /* cannot make a socket */
-    {2002, LS_ERR_RETRY, NULL}, /* cannot connect */
-    {2003, LS_ERR_RETRY, NULL}, /* cannot connect to host */
-    {2005, LS_ERR_RETRY, NULL}, /* unknown host: name service */
-    {2006, LS_ERR_RETRY, NULL}, /* server has gone away */
-    {2008, LS_ERR_RETRY, NULL}, /* client out of memory */
-    {2011, LS_ERR_RETRY, NULL}, /* error in the TCP connection */
-    {2012, LS_ERR_RETRY, NULL}, /* error in the handshake */
-    {2013, LS_ERR_RETRY, NULL}, /* lost connection */
+    {1969, LS_ERR_RETRY, NULL, true}, /* max_statement_time exceeded */
+    {2001, LS_ERR_RETRY, NULL},       /* cannot make a socket */
+    {2002, LS_ERR_RETRY, NULL},       /* cannot connect */
+    {2003, LS_ERR_RETRY, NULL},       /* cannot connect to host */
+    {2005, LS_ERR_RETRY, NULL},       /* unknown host: name service */
+    {2006, LS_ERR_RETRY, NULL},       /* server has gone away */
+    {2008, LS_ERR_RETRY, NULL},       /* client out of memory */
+    {2011, LS_ERR_RETRY, NULL},       /* error in the TCP connection */
+    {2012, LS_ERR_RETRY, NULL},       /* error in the handshake */
+    {2013, LS_ERR_RETRY, NULL},       /* lost connection */
     {2019, LS_ERR_FATAL, "the client library must know utf8mb4"},
-    {2026, LS_ERR_UNKNOWN, TLS}, /* TLS: a certificate, or cut while shaking hands */
-    {2027, LS_ERR_RETRY, NULL},  /* malformed packet */
-    {2049, LS_ERR_FATAL, GRANT}, /* old authentication */
-    {2055, LS_ERR_RETRY, NULL},  /* lost connection at a named step */
-    {2059, LS_ERR_FATAL, GRANT}, /* authentication plugin */
-    {2061, LS_ERR_FATAL, GRANT}, /* authentication plugin error */
-    {3024, LS_ERR_RETRY, NULL},  /* max_execution_time exceeded */
-    {3118, LS_ERR_FATAL, GRANT}, /* account locked */
-    {3140, LS_ERR_POISON, NULL}, /* invalid JSON text */
-    {3159, LS_ERR_FATAL, TLS},   /* the server demands TLS */
-    {3819, LS_ERR_POISON, NULL}, /* check constraint */
-    {3988, LS_ERR_POISON, NULL}, /* cannot convert the string */
-    {4025, LS_ERR_POISON, NULL}, /* check constraint */
-    {4031, LS_ERR_RETRY, NULL},  /* disconnected for inactivity */
-    {4151, LS_ERR_FATAL, GRANT}, /* account locked */
+    {2026, LS_ERR_UNKNOWN, TLS},      /* TLS: a certificate, or cut while shaking hands */
+    {2027, LS_ERR_RETRY, NULL},       /* malformed packet */
+    {2049, LS_ERR_FATAL, GRANT},      /* old authentication */
+    {2055, LS_ERR_RETRY, NULL},       /* lost connection at a named step */
+    {2059, LS_ERR_FATAL, GRANT},      /* authentication plugin */
+    {2061, LS_ERR_FATAL, GRANT},      /* authentication plugin error */
+    {3024, LS_ERR_RETRY, NULL, true}, /* max_execution_time exceeded */
+    {3118, LS_ERR_FATAL, GRANT},      /* account locked */
+    {3140, LS_ERR_POISON, NULL},      /* invalid JSON text */
+    {3159, LS_ERR_FATAL, TLS},        /* the server demands TLS */
+    {3819, LS_ERR_POISON, NULL},      /* check constraint */
+    {3988, LS_ERR_POISON, NULL},      /* cannot convert the string */
+    {4025, LS_ERR_POISON, NULL},      /* check constraint */
+    {4031, LS_ERR_RETRY, NULL},       /* disconnected for inactivity */
+    {4151, LS_ERR_FATAL, GRANT},      /* account locked */
 };
 
 static const struct entry *find(unsigned code)
@@ -170,7 +172,9 @@ const char *ls_mysql_advice(unsigned code)
 int ls_mysql_err(struct ls_err *err, const char *where, unsigned code, const char *text)
 {
     const char *advice = ls_mysql_advice(code);
-    return ls_err_set(err, ls_mysql_classify(code), (int)code, "%s: %.300s (%u%s)%s%s", where, text,
-                      code, find(code) != NULL ? "" : ", unknown to lockstep", *advice ? ": " : "",
-                      advice);
+    const struct entry *entry = find(code);
+    ls_err_set(err, ls_mysql_classify(code), (int)code, "%s: %.300s (%u%s)%s%s", where, text, code,
+               entry != NULL ? "" : ", unknown to lockstep", *advice ? ": " : "", advice);
+    err->overload = entry != NULL && entry->overload;
+    return -1;
 }

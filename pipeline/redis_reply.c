@@ -16,21 +16,22 @@ enum { TEXT_MAX = 200 };
 static const struct {
     const char *start;
     enum ls_redis_answer answer;
+    bool overload;
 } answers[] = {
     {"MOVED ", LS_REDIS_MOVED},
     {"ASK ", LS_REDIS_ASK},
     {"NOSCRIPT", LS_REDIS_NOSCRIPT},
     {"TRYAGAIN", LS_REDIS_HEALS},
     {"CLUSTERDOWN", LS_REDIS_HEALS},
-    {"LOADING", LS_REDIS_HEALS},
+    {"LOADING", LS_REDIS_HEALS, true},
     {"READONLY", LS_REDIS_HEALS},
     {"MASTERDOWN", LS_REDIS_HEALS},
-    {"BUSY", LS_REDIS_HEALS},
-    {"OOM", LS_REDIS_HEALS},
+    {"BUSY", LS_REDIS_HEALS, true},
+    {"OOM", LS_REDIS_HEALS, true},
     {"MISCONF", LS_REDIS_HEALS}, /* the disk is full or failing: writes are refused for now */
     {"NOREPLICAS", LS_REDIS_HEALS},
     {"UNKILLABLE", LS_REDIS_HEALS},
-    {"ERR max number of clients", LS_REDIS_HEALS},
+    {"ERR max number of clients", LS_REDIS_HEALS, true},
     {"NOAUTH", LS_REDIS_SETUP},
     {"WRONGPASS", LS_REDIS_SETUP},
     {"NOPERM", LS_REDIS_SETUP},
@@ -57,6 +58,17 @@ enum ls_redis_answer ls_redis_judge(const redisReply *reply)
             return answers[i].answer;
     }
     return LS_REDIS_UNKNOWN;
+}
+
+bool ls_redis_is_overload(const redisReply *reply)
+{
+    if (reply->type != REDIS_REPLY_ERROR)
+        return false;
+    for (size_t i = 0; i < LS_COUNT(answers); i++) {
+        if (starts_with(reply, answers[i].start))
+            return answers[i].overload;
+    }
+    return false;
 }
 
 /* Digits of [at, end) as a number up to max; -1 where it is none. */
@@ -138,5 +150,7 @@ int ls_redis_reply_err(struct ls_err *err, const redisReply *reply, const char *
     enum ls_err_class class = setup                        ? LS_ERR_FATAL
                               : judged == LS_REDIS_UNKNOWN ? LS_ERR_UNKNOWN
                                                            : LS_ERR_RETRY;
-    return ls_err_set(err, class, 0, "%s answered: %s%s", where, text, setup ? advice(reply) : "");
+    ls_err_set(err, class, 0, "%s answered: %s%s", where, text, setup ? advice(reply) : "");
+    err->overload = ls_redis_is_overload(reply);
+    return -1;
 }

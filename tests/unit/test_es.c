@@ -377,6 +377,26 @@ Test(es, errors_are_judged_by_type)
     expect_judged(0, "", LS_RETRY, LS_ERR_UNKNOWN);
 }
 
+Test(es, refusals_for_load_are_told_from_outages)
+{
+    static const struct {
+        long status;
+        const char *type;
+        bool overload;
+    } cases[] = {
+        {429, "es_rejected_execution_exception", true},
+        {429, "circuit_breaking_exception", true},
+        {503, "circuit_breaking_exception", true},
+        {429, "", true},
+        {429, "cluster_block_exception", false}, /* the disk is full */
+        {503, "", false},
+        {403, "cluster_block_exception", false},
+    };
+    for (size_t i = 0; i < LS_COUNT(cases); i++)
+        cr_expect_eq(ls_es_judge(cases[i].status, cases[i].type, strlen(cases[i].type)).overload,
+                     cases[i].overload, "%ld %s", cases[i].status, cases[i].type);
+}
+
 Test(es, a_missing_index_names_the_command_that_makes_it)
 {
     const char body[] = "{\"error\":{\"type\":\"index_not_found_exception\",\"reason\":\"no such "

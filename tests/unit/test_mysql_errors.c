@@ -43,6 +43,21 @@ Test(mysql_errors, tls_trouble_is_bounded_because_it_may_be_an_outage_or_the_set
     cr_expect_neq(*ls_mysql_advice(2026), '\0');
 }
 
+Test(mysql_errors, refusals_for_load_are_told_from_outages)
+{
+    static const unsigned load[] = {1040, 1205, 1213, 1203, 1037},
+                          away[] = {2002, 2013, 1053, 1290};
+    struct ls_err err;
+    for (size_t i = 0; i < sizeof(load) / sizeof(*load); i++) {
+        ls_mysql_err(&err, "mysql db:3306", load[i], "refused");
+        cr_expect(err.overload, "%u", load[i]);
+    }
+    for (size_t i = 0; i < sizeof(away) / sizeof(*away); i++) {
+        ls_mysql_err(&err, "mysql db:3306", away[i], "gone");
+        cr_expect_not(err.overload, "%u", away[i]);
+    }
+}
+
 Test(mysql_errors, the_table_ascends_so_that_every_entry_is_found)
 {
     cr_expect(ls_mysql_table_sorted());

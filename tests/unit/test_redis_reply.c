@@ -50,6 +50,25 @@ Test(redis_reply, errors_are_judged_by_their_first_word)
     cr_assert_eq(ls_redis_judge(&fine), LS_REDIS_OK, "a value that looks like an error");
 }
 
+Test(redis_reply, refusals_for_load_are_told_from_outages)
+{
+    static const struct {
+        const char *text;
+        bool overload;
+    } cases[] = {
+        {"OOM command not allowed when used memory > 'maxmemory'.", true},
+        {"BUSY Redis is busy running a script.", true},
+        {"CLUSTERDOWN The cluster is down", false},
+        {"READONLY You can't write against a read only replica.", false},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+        redisReply reply = error_reply(cases[i].text);
+        struct ls_err err;
+        ls_redis_reply_err(&err, &reply, "redis-a: 10.0.0.1:6379");
+        cr_expect_eq(err.overload, cases[i].overload, "%s", cases[i].text);
+    }
+}
+
 Test(redis_reply, a_message_is_bounded_and_on_one_line)
 {
     char text[4096];
