@@ -1,0 +1,43 @@
+# shellcheck shell=bash
+# chaos: the whole stack is broken at random under load, and every store proven. Sourced by ./dev.
+
+CHAOS_QUICK_MINUTES=1
+readonly CHAOS_QUICK_MINUTES
+
+# A fresh stack of its own; after a failure its data stay, and the logs in chaos-failed beside them.
+command_chaos() {
+    local word
+    deps_all
+    build_program
+    export LOCKSTEP_STACK=${LOCKSTEP_STACK:-chaos} LOCKSTEP_BIN=$ROOT/build/lockstep
+    for word in "$@"; do
+        case $word in
+            --help | -h | --list)
+                chaos_run "$@"
+                return
+                ;;
+        esac
+    done
+    [[ $LOCKSTEP_STACK != local ]] || die "chaos: it wipes its stack, so not 'local'"
+    mkdir -p "$STATE"
+    exec 8>"$STATE/.test-$LOCKSTEP_STACK.lock"
+    flock -n 8 || die "chaos: other tests are running on the stack '$LOCKSTEP_STACK'"
+    stack wipe >&2
+    trap 'stack down >&2 8>&- || true' EXIT
+    stack up >&2 8>&-
+    stack up toxiproxy >&2 8>&-
+    local code=0
+    chaos_run --keep "$STATE/chaos-failed" "$@" 8>&- || code=$?
+    trap - EXIT
+    if [[ $code == 0 ]]; then
+        stack wipe >&2 8>&-
+    else
+        stack down >&2 8>&-
+        say "logs of the workers and the load: $STATE/chaos-failed"
+    fi
+    return "$code"
+}
+
+chaos_run() {
+    "$(deps_venv_dir)/bin/python" "$ROOT/tests/chaos/chaos.py" "$@"
+}
