@@ -44,10 +44,12 @@ static struct ls_redis_request *pop(struct ls_redis_list *list)
     return request;
 }
 
-void ls_redis_lane_init(struct ls_redis_lane *lane, const struct ls_schema *schema,
+void ls_redis_lane_init(struct ls_redis_lane *lane, const struct ls_entity_config *entity,
                         struct ls_lane *queue, struct ls_redis_cluster *cluster, unsigned n_works)
 {
-    *lane = (struct ls_redis_lane){.schema = schema, .queue = queue, .cluster = cluster};
+    *lane = (struct ls_redis_lane){.entity = entity, .queue = queue, .cluster = cluster};
+    lane->seen = ls_redis_seen_new((size_t)entity->partitions);
+    lane->two_logs = ls_calloc((size_t)entity->partitions, sizeof(*lane->two_logs));
     lane->n_works = n_works;
     lane->works = ls_calloc(n_works, sizeof(*lane->works));
     lane->map.kind = LS_REDIS_MAP;
@@ -64,6 +66,8 @@ void ls_redis_lane_free(struct ls_redis_lane *lane)
     for (size_t i = 0; i < lane->n_nodes; i++)
         free(lane->nodes[i]);
     free(lane->nodes);
+    free(lane->seen);
+    free(lane->two_logs);
 }
 
 void ls_redis_lane_grow(struct ls_redis_lane *lane)
@@ -82,9 +86,17 @@ void ls_redis_lane_grow(struct ls_redis_lane *lane)
     }
 }
 
-/* Gives a record or mark its outcome; err is NULL for success. Completes the unit with the last. */
-static void settle(struct ls_redis_lane *lane, struct ls_redis_request *request,
-                   enum ls_verdict verdict, const struct ls_err *err)
+void ls_redis_work_done(struct ls_redis_lane *lane, struct ls_redis_work *work)
+{
+    struct ls_unit *unit = work->unit;
+    assert(work->open == 0);
+    work->unit = NULL;
+    lane->n_busy--;
+    ls_lane_complete(lane->queue, unit);
+}
+
+void ls_redis_lane_settle(struct ls_redis_lane *lane, struct ls_redis_request *request,
+                          enum ls_verdict verdict, const struct ls_err *err)
 {
     struct ls_redis_work *work = &lane->works[request->work];
     struct ls_unit *unit = work->unit;
@@ -97,22 +109,23 @@ static void settle(struct ls_redis_lane *lane, struct ls_redis_request *request,
         ls_unit_note(unit, err);
     if (--work->open > 0)
         return;
+    if (unit->look != NULL) {
+        ls_redis_look_next(lane, work);
+        return;
+    }
     if (unit->n_marks > 0 && !work->marks_lost)
         unit->marks_written = true;
-    work->unit = NULL;
-    lane->n_busy--;
-    ls_lane_complete(lane->queue, unit);
+    ls_redis_work_done(lane, work);
 }
 
-static void settle_err(struct ls_redis_lane *lane, struct ls_redis_request *request,
-                       const struct ls_err *err)
+void ls_redis_lane_fail(struct ls_redis_lane *lane, struct ls_redis_request *request,
+                        const struct ls_err *err)
 {
-    settle(lane, request, err->class == LS_ERR_FATAL ? LS_FATAL : LS_RETRY, err);
+    ls_redis_lane_settle(lane, request, err->class == LS_ERR_FATAL ? LS_FATAL : LS_RETRY, err);
 }
 
-/* Queues a request at a node. */
-static void queue_at(struct ls_redis_lane *lane, size_t node, struct ls_redis_request *request,
-                     bool first)
+void ls_redis_lane_queue(struct ls_redis_lane *lane, size_t node, struct ls_redis_request *request,
+                         bool first)
 {
     lane->cluster->conns[node]->pins++;
     if (first)
@@ -121,16 +134,19 @@ static void queue_at(struct ls_redis_lane *lane, size_t node, struct ls_redis_re
         push_tail(&lane->nodes[node]->backlog, request);
 }
 
-/* Queues a record or mark at its slot's master; without a map, or a master, it waits for one. */
-static void route(struct ls_redis_lane *lane, struct ls_redis_request *request)
+void ls_redis_lane_await_map(struct ls_redis_lane *lane, struct ls_redis_request *request)
+{
+    push_tail(&lane->unrouted, request);
+    lane->map_wanted = true;
+}
+
+void ls_redis_lane_route(struct ls_redis_lane *lane, struct ls_redis_request *request)
 {
     uint16_t owner = lane->cluster->owner[request->slot];
-    if (owner == LS_REDIS_NO_NODE) {
-        push_tail(&lane->unrouted, request);
-        lane->map_wanted = true;
-        return;
-    }
-    queue_at(lane, owner, request, false);
+    if (owner == LS_REDIS_NO_NODE)
+        ls_redis_lane_await_map(lane, request);
+    else
+        ls_redis_lane_queue(lane, owner, request, false);
 }
 
 static struct ls_redis_work *free_work(struct ls_redis_lane *lane)
@@ -142,69 +158,91 @@ static struct ls_redis_work *free_work(struct ls_redis_lane *lane)
     return work;
 }
 
-void ls_redis_lane_begin(struct ls_redis_lane *lane, struct ls_unit *unit)
+void ls_redis_work_reserve(struct ls_redis_work *work, size_t n)
 {
-    struct ls_redis_work *work = free_work(lane);
-    bool marks = unit->n_marks > 0 && !unit->marks_written;
-    size_t most = unit->n_records + (marks ? (size_t)unit->n_marks * LS_REDIS_MARK_TAGS : 0);
-    if (work->cap < most) {
-        free(work->requests);
-        work->requests = ls_malloc(most * sizeof(*work->requests));
-        work->cap = most;
-    }
-    struct ls_redis_request blank = {.work = (uint16_t)(work - lane->works)};
-    size_t n = 0;
+    assert(work->open == 0);
+    work->n = 0;
+    if (work->cap >= n)
+        return;
+    free(work->requests);
+    work->requests = ls_malloc(n * sizeof(*work->requests));
+    work->cap = n;
+}
+
+struct ls_redis_request *ls_redis_work_add(struct ls_redis_lane *lane, struct ls_redis_work *work,
+                                           enum ls_redis_request_kind kind)
+{
+    assert(work->n < work->cap);
+    struct ls_redis_request *request = &work->requests[work->n++];
+    *request =
+        (struct ls_redis_request){.kind = (uint8_t)kind, .work = (uint16_t)(work - lane->works)};
+    work->open++;
+    return request;
+}
+
+static void begin_records(struct ls_redis_lane *lane, struct ls_redis_work *work)
+{
+    const struct ls_unit *unit = work->unit;
+    ls_redis_work_reserve(work, unit->n_records);
     for (uint32_t i = 0; i < unit->n_records; i++) {
         const struct ls_record *record = unit->records[i];
         if (record->verdict != LS_PENDING)
             continue;
-        struct ls_redis_request *request = &work->requests[n++];
-        *request = blank;
-        request->kind = LS_REDIS_RECORD;
+        struct ls_redis_request *request = ls_redis_work_add(lane, work, LS_REDIS_RECORD);
         request->index = i;
         /* The key is the entry's hash tag, so its own slot is the entry's. */
         request->slot = ls_redis_slot(record->key, record->key_len);
     }
-    for (uint32_t i = 0; marks && i < unit->n_marks * LS_REDIS_MARK_TAGS; i++) {
-        struct ls_redis_request *request = &work->requests[n++];
-        *request = blank;
-        request->kind = LS_REDIS_MARK;
-        request->index = i;
-        request->slot = ls_redis_mark_slot(i % LS_REDIS_MARK_TAGS);
-    }
-    if (n == 0) {
-        ls_lane_complete(lane->queue, unit);
-        return;
-    }
-    work->unit = unit;
-    work->open = n;
-    work->marks_lost = false;
-    lane->n_busy++;
-    for (size_t i = 0; i < n; i++)
-        route(lane, &work->requests[i]);
+    if (work->n == 0)
+        ls_redis_work_done(lane, work);
+    /* Routing completes nothing, so the place stays ours meanwhile. */
+    for (size_t i = 0; i < work->n; i++)
+        ls_redis_lane_route(lane, &work->requests[i]);
 }
 
-static void encode(struct ls_redis_lane *lane, struct ls_buf *out, struct ls_redis_request *request)
+void ls_redis_lane_begin(struct ls_redis_lane *lane, struct ls_unit *unit)
 {
+    struct ls_redis_work *work = free_work(lane);
+    assert(unit->n_records == 0 || unit->n_marks == 0);
+    work->unit = unit;
+    work->marks_lost = false;
+    lane->n_busy++;
+    if (unit->look != NULL)
+        ls_redis_look_begin(lane, work);
+    else if (unit->n_marks == 0)
+        begin_records(lane, work);
+    else if (!ls_redis_marks_begin(lane, work))
+        ls_redis_work_done(lane, work);
+}
+
+static void encode(struct ls_redis_lane *lane, size_t index, struct ls_redis_request *request)
+{
+    struct ls_buf *out = &lane->cluster->conns[index]->out;
     const struct ls_unit *unit = NULL;
-    if (request->kind == LS_REDIS_RECORD || request->kind == LS_REDIS_MARK)
+    if (request->kind == LS_REDIS_RECORD)
         unit = lane->works[request->work].unit;
     request->skip = request->asking;
     if (request->asking)
         ls_redis_encode_asking(out);
     switch ((enum ls_redis_request_kind)request->kind) {
     case LS_REDIS_RECORD:
-        ls_redis_encode_entry(out, lane->schema, unit->records[request->index], unit->repair);
+        ls_redis_encode_entry(out, lane->entity->schema, unit->records[request->index],
+                              unit->repair);
         break;
-    case LS_REDIS_MARK:
-        ls_redis_encode_mark(out, lane->schema, &unit->marks[request->index / LS_REDIS_MARK_TAGS],
-                             request->index % LS_REDIS_MARK_TAGS);
+    case LS_REDIS_MARKS:
+        ls_redis_marks_encode(lane, index, out, request);
         break;
     case LS_REDIS_LOAD:
         ls_redis_encode_load(out, (enum ls_redis_script)request->index);
         break;
     case LS_REDIS_MAP:
         ls_redis_put_words(out, "CLUSTER", "SLOTS", NULL);
+        break;
+    case LS_REDIS_LOOK_MAP:
+    case LS_REDIS_LOOK_INFO:
+    case LS_REDIS_LOOK_MARKS:
+    case LS_REDIS_LOOK_SCAN:
+        ls_redis_look_encode(lane, out, request);
         break;
     }
 }
@@ -216,7 +254,7 @@ static void load_script(struct ls_redis_lane *lane, size_t index, enum ls_redis_
     if (node->loading[script])
         return;
     node->loading[script] = true;
-    queue_at(lane, index, &node->load[script], true);
+    ls_redis_lane_queue(lane, index, &node->load[script], true);
 }
 
 void ls_redis_lane_connect(struct ls_redis_lane *lane, size_t index)
@@ -227,11 +265,31 @@ void ls_redis_lane_connect(struct ls_redis_lane *lane, size_t index)
         ls_redis_lane_lost(lane, index, &err);
 }
 
+/* What follows a connection that has become READY, before anything is sent over it. */
+static void greeted(struct ls_redis_lane *lane, size_t index)
+{
+    lane->nodes[index]->greeted = true;
+    if (!lane->cluster->conns[index]->is_master) /* it will answer MOVED: know better soon */
+        lane->map_wanted = true;
+    ls_redis_doubt_node(lane, index);
+    for (int i = 0; i < LS_REDIS_SCRIPTS; i++)
+        load_script(lane, index, (enum ls_redis_script)i);
+}
+
+/* Marks that were asked for before the lane was unsure are not written any more. */
+static bool is_in_doubt(const struct ls_redis_lane *lane, const struct ls_redis_request *request)
+{
+    return request->kind == LS_REDIS_MARKS &&
+           !ls_lane_may_mark(lane->queue, lane->works[request->work].unit);
+}
+
 void ls_redis_lane_pump(struct ls_redis_lane *lane, size_t index, int64_t now_ms)
 {
     struct ls_redis_lane_node *node = lane->nodes[index];
     struct ls_redis_conn *conn = lane->cluster->conns[index];
     struct ls_err err = {0};
+    if (conn->state == LS_REDIS_READY && !node->greeted)
+        greeted(lane, index);
     if (node->backlog.head == NULL && ls_redis_conn_unsent(conn) == 0)
         return;
     if (conn->state == LS_REDIS_CLOSED) {
@@ -240,17 +298,16 @@ void ls_redis_lane_pump(struct ls_redis_lane *lane, size_t index, int64_t now_ms
     }
     if (conn->state != LS_REDIS_READY)
         return;
-    if (!node->greeted) {
-        node->greeted = true;
-        if (!conn->is_master) /* it will answer MOVED: know better soon */
-            lane->map_wanted = true;
-        for (int i = 0; i < LS_REDIS_SCRIPTS; i++)
-            load_script(lane, index, (enum ls_redis_script)i);
-    }
     while (node->backlog.head != NULL && node->n_sent < LS_REDIS_UNANSWERED_MAX &&
            ls_redis_conn_unsent(conn) < LS_REDIS_UNSENT_BYTES_MAX) {
         struct ls_redis_request *request = pop(&node->backlog);
-        encode(lane, &conn->out, request);
+        if (is_in_doubt(lane, request)) {
+            conn->pins--;
+            lane->works[request->work].marks_lost = true;
+            ls_redis_lane_settle(lane, request, LS_RETRY, NULL);
+            continue;
+        }
+        encode(lane, index, request);
         if (node->n_sent++ == 0)
             node->progress_ms = now_ms;
         push_tail(&node->sent, request);
@@ -265,7 +322,7 @@ void ls_redis_lane_ask_map(struct ls_redis_lane *lane, size_t node, int64_t now_
     lane->map_seeking = false;
     lane->map_asked = true;
     lane->map_at_ms = now_ms;
-    queue_at(lane, node, &lane->map, true);
+    ls_redis_lane_queue(lane, node, &lane->map, true);
 }
 
 void ls_redis_lane_mapped(struct ls_redis_lane *lane, const struct ls_err *err)
@@ -277,8 +334,12 @@ void ls_redis_lane_mapped(struct ls_redis_lane *lane, const struct ls_err *err)
     ls_redis_lane_grow(lane);
     lane->map_err = err ? *err : (struct ls_err){0};
     for (struct ls_redis_request *request; (request = pop(&waiting)) != NULL;) {
+        if (err == NULL && request->kind == LS_REDIS_LOOK_MAP) {
+            ls_redis_lane_settle(lane, request, LS_PENDING, NULL);
+            continue;
+        }
         if (err == NULL && lane->cluster->owner[request->slot] != LS_REDIS_NO_NODE) {
-            route(lane, request);
+            ls_redis_lane_route(lane, request);
             continue;
         }
         struct ls_err none;
@@ -286,7 +347,7 @@ void ls_redis_lane_mapped(struct ls_redis_lane *lane, const struct ls_err *err)
                    "%s: no master serves slot %u; is a node down, or a slot not assigned? "
                    "(redis-cli --cluster check)",
                    lane->cluster->options.name, request->slot);
-        settle_err(lane, request, err ? err : &none);
+        ls_redis_lane_fail(lane, request, err ? err : &none);
     }
 }
 
@@ -307,7 +368,7 @@ void ls_redis_lane_lost(struct ls_redis_lane *lane, size_t index, const struct l
                 lane->map_asked = false;
                 lane->map_wanted = true; /* of another node, then */
             } else {
-                settle_err(lane, request, err);
+                ls_redis_lane_fail(lane, request, err);
             }
         }
     }
@@ -325,25 +386,38 @@ static void redirect(struct ls_redis_lane *lane, struct ls_redis_request *reques
     struct ls_err err;
     if (to >= 0 && ++request->hops <= LS_REDIS_HOPS_MAX) {
         ls_redis_lane_grow(lane);
-        queue_at(lane, (size_t)to, request, false);
+        ls_redis_lane_queue(lane, (size_t)to, request, false);
         return;
     }
     ls_redis_reply_err(&err, reply, where);
-    settle_err(lane, request, &err);
+    ls_redis_lane_fail(lane, request, &err);
 }
 
-/* An error in answer to a record or mark. */
+static enum ls_redis_script script_of(const struct ls_redis_lane *lane,
+                                      const struct ls_redis_request *request)
+{
+    if (request->kind == LS_REDIS_MARKS)
+        return LS_REDIS_SET_MARKS;
+    return lane->works[request->work].unit->repair ? LS_REDIS_SET_NEWER_OR_SAME
+                                                   : LS_REDIS_SET_NEWER;
+}
+
+/*
+ * An error in answer to a record, mark or look. Only records follow a MOVED: where it leads, a
+ * failover may just have taken place, which the next map tells.
+ */
 static void refused(struct ls_redis_lane *lane, size_t index, struct ls_redis_request *request,
                     const redisReply *reply)
 {
     struct ls_redis_cluster *cluster = lane->cluster;
     const char *where = cluster->conns[index]->where;
-    const struct ls_unit *unit = lane->works[request->work].unit;
     struct ls_err err;
     switch (ls_redis_judge(reply)) {
     case LS_REDIS_MOVED:
         lane->map_wanted = true;
         request->asking = false;
+        if (request->kind != LS_REDIS_RECORD)
+            break;
         redirect(lane, request, ls_redis_cluster_moved(cluster, reply, index), reply, where);
         return;
     case LS_REDIS_ASK:
@@ -351,20 +425,22 @@ static void refused(struct ls_redis_lane *lane, size_t index, struct ls_redis_re
         redirect(lane, request, ls_redis_cluster_asked(cluster, reply, index), reply, where);
         return;
     case LS_REDIS_NOSCRIPT:
-        load_script(lane, index,
-                    request->kind == LS_REDIS_RECORD && unit->repair ? LS_REDIS_SET_NEWER_OR_SAME
-                                                                     : LS_REDIS_SET_NEWER);
+        load_script(lane, index, script_of(lane, request));
         redirect(lane, request, (int)index, reply, where);
         return;
+    case LS_REDIS_TRYAGAIN:
+        if (ls_redis_marks_split(lane, index, request))
+            return;
+        break;
     case LS_REDIS_HEALS:
     case LS_REDIS_SETUP:
     case LS_REDIS_UNKNOWN:
     case LS_REDIS_OK:
-        ls_redis_reply_err(&err, reply, where);
         lane->map_wanted = true; /* CLUSTERDOWN, READONLY: there may be a new master */
         break;
     }
-    settle_err(lane, request, &err);
+    ls_redis_reply_err(&err, reply, where);
+    ls_redis_lane_fail(lane, request, &err);
 }
 
 /* SCRIPT LOAD answers the script's SHA-1; anything else means that its EVALSHA will fail. */
@@ -386,6 +462,8 @@ static void got_map(struct ls_redis_lane *lane, size_t index, const redisReply *
     struct ls_err err = {0};
     lane->map_asked = false;
     bool good = ls_redis_cluster_take_map(lane->cluster, reply, index, &err) == 0;
+    if (good)
+        ls_redis_doubt_map(lane);
     ls_redis_lane_mapped(lane, good ? NULL : &err);
 }
 
@@ -396,8 +474,14 @@ static void answered(struct ls_redis_lane *lane, size_t index, struct ls_redis_r
         loaded(lane, index, request, reply);
     } else if (request->kind == LS_REDIS_MAP) {
         got_map(lane, index, reply);
+    } else if (reply->type == REDIS_REPLY_ERROR) {
+        refused(lane, index, request, reply);
+    } else if (request->kind == LS_REDIS_MARKS) {
+        ls_redis_marks_answered(lane, index, request, reply);
+    } else if (request->kind != LS_REDIS_RECORD) {
+        ls_redis_look_answered(lane, index, request, reply);
     } else if (reply->type == REDIS_REPLY_INTEGER) {
-        settle(lane, request, reply->integer != 0 ? LS_APPLIED : LS_STALE, NULL);
+        ls_redis_lane_settle(lane, request, reply->integer != 0 ? LS_APPLIED : LS_STALE, NULL);
     } else {
         refused(lane, index, request, reply);
     }

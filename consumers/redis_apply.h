@@ -1,7 +1,10 @@
 /*
- * Applying units to a Redis Cluster: records and marks become requests, requests wait at their
- * node, answers become verdicts. redis_sink.c runs the event loop around it. One thread: the
- * lane's.
+ * Applying units to a Redis Cluster: records, marks and looks become requests, requests wait at
+ * their node, answers become verdicts. The lane's parts, all in its thread:
+ *   redis_sink.c         the event loop
+ *   redis_apply.c        records; how requests reach their node and come to an end
+ *   redis_apply_marks.c  marks, by compare-and-set; when what was written is in doubt
+ *   redis_apply_look.c   looks
  *
  * A request is in exactly one list: its node's backlog (not encoded yet), its node's sent list (an
  * answer is awaited; answers come in that order), or unrouted (no map yet). So bytes are made only
@@ -23,9 +26,13 @@ enum {
 
 enum ls_redis_request_kind {
     LS_REDIS_RECORD, /* index: of the record in its unit */
-    LS_REDIS_MARK,   /* index: of the mark in its unit * LS_REDIS_MARK_TAGS + tag */
+    LS_REDIS_MARKS,  /* index: tag; the unit's marks [first, first + n) under it */
     LS_REDIS_LOAD,   /* index: enum ls_redis_script */
     LS_REDIS_MAP,
+    LS_REDIS_LOOK_MAP,   /* of a look: waits for a map, is never sent */
+    LS_REDIS_LOOK_INFO,  /* of a look: the node's set-up and ids */
+    LS_REDIS_LOOK_MARKS, /* of a look: as LS_REDIS_MARKS */
+    LS_REDIS_LOOK_SCAN,  /* of a look: whether there is data */
 };
 
 struct ls_redis_request {
@@ -33,10 +40,11 @@ struct ls_redis_request {
     uint32_t index;
     uint16_t slot;
     uint16_t work; /* index of the unit's place */
-    uint8_t kind;  /* enum ls_redis_request_kind */
-    uint8_t hops;  /* redirects and reloads so far */
-    bool asking;   /* goes with an ASKING before it */
-    bool skip;     /* the next answer is that ASKING's */
+    uint16_t first, n;
+    uint8_t kind; /* enum ls_redis_request_kind */
+    uint8_t hops; /* redirects and reloads so far */
+    bool asking;  /* goes with an ASKING before it */
+    bool skip;    /* the next answer is that ASKING's */
 };
 
 struct ls_redis_list {
@@ -59,12 +67,20 @@ struct ls_redis_work {
     struct ls_unit *unit; /* NULL: free */
     struct ls_redis_request *requests;
     size_t cap;      /* of requests */
+    size_t n;        /* requests that are in use */
     size_t open;     /* requests without an outcome */
     bool marks_lost; /* one of the marks could not be written */
+
+    /* Of a look. */
+    enum { LS_REDIS_LOOK_MAPS, LS_REDIS_LOOK_READS, LS_REDIS_LOOK_SCANS } phase;
+    bool doubted; /* said that something went back in time */
+    bool scanned; /* for data, which was found: the marks were read once more */
+    size_t scan_node;
+    char cursor[24]; /* of SCAN */
 };
 
 struct ls_redis_lane {
-    const struct ls_schema *schema;
+    const struct ls_entity_config *entity;
     struct ls_lane *queue;
     struct ls_redis_cluster *cluster;
     struct ls_redis_lane_node **nodes;
@@ -73,6 +89,8 @@ struct ls_redis_lane {
     unsigned n_works;
     unsigned n_busy;
     struct ls_redis_list unrouted;
+    struct ls_redis_seen *seen; /* by partition and tag: what the next marks are compared with */
+    struct ls_err *two_logs;    /* by partition: FATAL where its tags name two logs, else NONE */
 
     /* Reading the map. */
     bool map_wanted;
@@ -83,7 +101,7 @@ struct ls_redis_lane {
     struct ls_err map_err; /* why the last try gave none; class NONE if it did */
 };
 
-void ls_redis_lane_init(struct ls_redis_lane *lane, const struct ls_schema *schema,
+void ls_redis_lane_init(struct ls_redis_lane *lane, const struct ls_entity_config *entity,
                         struct ls_lane *queue, struct ls_redis_cluster *cluster, unsigned n_works);
 /* All units must have been completed. The cluster is the caller's. */
 void ls_redis_lane_free(struct ls_redis_lane *lane);
@@ -111,5 +129,54 @@ void ls_redis_lane_mapped(struct ls_redis_lane *lane, const struct ls_err *err);
 
 /* Puts the request for the map at the head of a READY node's backlog. */
 void ls_redis_lane_ask_map(struct ls_redis_lane *lane, size_t node, int64_t now_ms);
+
+/* For the lane's own parts. */
+
+/* Makes room for n requests of a place in which none is open, and takes none of them. */
+void ls_redis_work_reserve(struct ls_redis_work *work, size_t n);
+/* The next request of a place, blank, open and in no list. Room was made for it. */
+struct ls_redis_request *ls_redis_work_add(struct ls_redis_lane *lane, struct ls_redis_work *work,
+                                           enum ls_redis_request_kind kind);
+/* Queues a request at a node. */
+void ls_redis_lane_queue(struct ls_redis_lane *lane, size_t node, struct ls_redis_request *request,
+                         bool first);
+/* Queues a request at its slot's master; without a map, or a master, it waits for one. */
+void ls_redis_lane_route(struct ls_redis_lane *lane, struct ls_redis_request *request);
+/* Lets a request wait for the next map, which is asked for. */
+void ls_redis_lane_await_map(struct ls_redis_lane *lane, struct ls_redis_request *request);
+/*
+ * Gives a request its outcome; err is NULL for success. With the last of them the unit is complete,
+ * or the look goes on. verdict is a record's; others ignore it.
+ */
+void ls_redis_lane_settle(struct ls_redis_lane *lane, struct ls_redis_request *request,
+                          enum ls_verdict verdict, const struct ls_err *err);
+/* The same for a failure: RETRY, or FATAL where err is. */
+void ls_redis_lane_fail(struct ls_redis_lane *lane, struct ls_redis_request *request,
+                        const struct ls_err *err);
+/* Completes the unit of a place, in which nothing is open, and frees the place. */
+void ls_redis_work_done(struct ls_redis_lane *lane, struct ls_redis_work *work);
+
+/* redis_apply_marks.c */
+/* Routes a unit's marks; false when none may be written: the unit says why, nothing is open. */
+bool ls_redis_marks_begin(struct ls_redis_lane *lane, struct ls_redis_work *work);
+void ls_redis_marks_encode(struct ls_redis_lane *lane, size_t node, struct ls_buf *out,
+                           const struct ls_redis_request *request);
+void ls_redis_marks_answered(struct ls_redis_lane *lane, size_t node,
+                             struct ls_redis_request *request, const redisReply *reply);
+/* A tag's request that met TRYAGAIN: one for each partition instead. False when it has but one. */
+bool ls_redis_marks_split(struct ls_redis_lane *lane, size_t node,
+                          struct ls_redis_request *request);
+/* After a greeting, an INFO, or a map: says so when what was written may be gone. */
+void ls_redis_doubt_node(struct ls_redis_lane *lane, size_t node);
+void ls_redis_doubt_map(struct ls_redis_lane *lane);
+
+/* redis_apply_look.c */
+void ls_redis_look_begin(struct ls_redis_lane *lane, struct ls_redis_work *work);
+void ls_redis_look_encode(struct ls_redis_lane *lane, struct ls_buf *out,
+                          const struct ls_redis_request *request);
+void ls_redis_look_answered(struct ls_redis_lane *lane, size_t node,
+                            struct ls_redis_request *request, const redisReply *reply);
+/* All that the look has asked so far is answered: asks on, or completes it. */
+void ls_redis_look_next(struct ls_redis_lane *lane, struct ls_redis_work *work);
 
 #endif

@@ -5,12 +5,13 @@
 #ifndef LS_CONSUMERS_REDIS_ENCODE_H
 #define LS_CONSUMERS_REDIS_ENCODE_H
 
+#include "consumers/redis_marks.h"
 #include "pipeline/record.h"
 #include "schema/redis_layout.h"
 
 /*
- * The guarded set, one Lua script per rule. KEYS[1] is an entry or a mark, ARGV[1] its whole new
- * value, which starts with the version. Answers 1 when it was set, 0 when the guard refused it.
+ * The guarded set, one Lua script per rule. KEYS[1] is an entry, ARGV[1] its whole new value, which
+ * starts with the version. Answers 1 when it was set, 0 when the guard refused it.
  * A key that holds something without a version (shorter than 8 bytes, or another type) is not ours:
  * nothing of ours can be lost by replacing it, and refusing it would leave the member missing until
  * a person looks.
@@ -18,6 +19,7 @@
 enum ls_redis_script {
     LS_REDIS_SET_NEWER,         /* the version must be newer than what is there */
     LS_REDIS_SET_NEWER_OR_SAME, /* repair: an equal one too */
+    LS_REDIS_SET_MARKS,         /* marks: by compare-and-set, on the server that is expected */
     LS_REDIS_SCRIPTS,
 };
 
@@ -38,9 +40,23 @@ void ls_redis_encode_asking(struct ls_buf *out);
 void ls_redis_encode_entry(struct ls_buf *out, const struct ls_schema *schema,
                            const struct ls_record *record, bool repair);
 
-/* Appends the guarded set of a mark under one of the tags, 0..LS_REDIS_MARK_TAGS-1. */
-void ls_redis_encode_mark(struct ls_buf *out, const struct ls_schema *schema,
-                          const struct ls_mark *mark, unsigned tag);
+/* Appends `MGET` of the marks of n partitions under one of the tags, 0..LS_REDIS_MARK_TAGS-1. */
+void ls_redis_encode_marks_get(struct ls_buf *out, const struct ls_schema *schema,
+                               const struct ls_mark *marks, size_t n, unsigned tag);
+
+/*
+ * Appends the compare-and-set of n partitions' marks under one tag: all are written where each
+ * stands as `table` (redis_marks.h; by partition) has seen it, on the server with that replication
+ * id; else none. Answers LS_REDIS_MARKS_WRITTEN and so on.
+ */
+enum {
+    LS_REDIS_MARKS_OTHER_SERVER = -1,
+    LS_REDIS_MARKS_UNEXPECTED = 0,
+    LS_REDIS_MARKS_WRITTEN = 1,
+};
+void ls_redis_encode_marks_set(struct ls_buf *out, const struct ls_schema *schema,
+                               const struct ls_mark *marks, size_t n, unsigned tag,
+                               const char *replid, const struct ls_redis_seen *table);
 
 /* A mark's value. The genesis is not empty: a mark of no log is no mark. */
 void ls_redis_put_mark(const struct ls_mark *mark, char bytes[LS_REDIS_MARK_BYTES]);

@@ -13,7 +13,6 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
-#include "consumers/look.h"
 #include "consumers/redis_apply.h"
 
 struct redis_sink {
@@ -183,12 +182,12 @@ static void redis_run_lane(struct ls_sink *opaque, unsigned lane_index, struct l
     struct ls_redis_cluster *cluster;
     struct ls_redis_lane lane;
     struct pollfd *pfds = NULL;
-    struct ls_store *store = NULL; /* for looks */
     struct ls_err err;
     if (ls_redis_cluster_new(config, &cluster, &err) != 0)
         abort(); /* open() has built the same */
-    unsigned n_works = config->batches_in_flight ? config->batches_in_flight : 1;
-    ls_redis_lane_init(&lane, config->entity->schema, queue, cluster, n_works);
+    /* Room beside the batches: marks and looks never wait for records. */
+    unsigned n_works = (config->batches_in_flight ? config->batches_in_flight : 1) + 2;
+    ls_redis_lane_init(&lane, config->entity, queue, cluster, n_works);
     int64_t give_up_ms = INT64_MAX;
     for (;;) {
         int64_t now_ms = ls_mono_ms();
@@ -199,11 +198,6 @@ static void redis_run_lane(struct ls_sink *opaque, unsigned lane_index, struct l
             struct ls_unit *unit = ls_lane_take(queue, 0);
             if (unit == NULL)
                 break;
-            if (unit->look != NULL) {
-                ls_look_by_store(&ls_redis_store_ops, config, &store, unit);
-                ls_lane_complete(queue, unit);
-                continue;
-            }
             ls_redis_lane_begin(&lane, unit);
         }
         if (closing && now_ms >= give_up_ms)
@@ -217,8 +211,6 @@ static void redis_run_lane(struct ls_sink *opaque, unsigned lane_index, struct l
         turn(&lane, &pfds, !closing && lane.n_busy < n_works, now_ms);
     }
     free(pfds);
-    if (store != NULL)
-        ls_redis_store_ops.close(store);
     for (size_t i = 0; i < lane.n_nodes; i++) /* a map request may still be out: drop it */
         ls_redis_lane_lost(&lane, i, &(struct ls_err){.class = LS_ERR_RETRY});
     ls_redis_lane_free(&lane);

@@ -35,26 +35,11 @@ static int redis_store_open(const struct ls_sink_config *config, struct ls_store
     }
     struct ls_redis_store *store = ls_calloc(1, sizeof(*store));
     store->schema = config->entity->schema;
+    store->generation = config->entity->generation;
     store->cluster = cluster;
-    /* A brace means nothing in SCAN's patterns, and no mark and no guard ends with one after {. */
-    snprintf(store->pattern, sizeof(store->pattern), "%s:{*}", store->schema->redis_prefix);
+    ls_redis_entry_pattern(store->schema, store->pattern);
     *ret = (struct ls_store *)store;
     return 0;
-}
-
-size_t ls_redis_store_masters(const struct ls_redis_store *store, uint16_t *nodes)
-{
-    const struct ls_redis_cluster *cluster = store->cluster;
-    bool seen[LS_REDIS_NODES_MAX] = {false};
-    size_t n = 0;
-    for (size_t slot = 0; slot < LS_REDIS_SLOTS; slot++) {
-        uint16_t node = cluster->owner[slot];
-        if (node == LS_REDIS_NO_NODE || seen[node])
-            continue;
-        seen[node] = true;
-        nodes[n++] = node;
-    }
-    return n;
 }
 
 /* Connects a master of the map; the greeting checks its settings. */
@@ -63,10 +48,7 @@ static int check_master(struct ls_redis_cluster *cluster, size_t node, struct ls
     if (ls_redis_cluster_connect(cluster, node, err) != 0)
         return -1;
     if (!cluster->conns[node]->is_master)
-        return ls_err_set(err, LS_ERR_RETRY, 0,
-                          "%s is a replica now, though the cluster's map names it as a master; a "
-                          "failover is under way",
-                          cluster->conns[node]->where);
+        return ls_redis_not_master(cluster->conns[node], err);
     return 0;
 }
 
@@ -76,18 +58,12 @@ static int redis_store_check(struct ls_store *opaque, struct ls_err *err)
     uint16_t nodes[LS_REDIS_NODES_MAX];
     if (ls_redis_cluster_refresh(store->cluster, err) != 0)
         return -1;
-    size_t n = ls_redis_store_masters(store, nodes);
+    size_t n = ls_redis_cluster_masters(store->cluster, nodes);
     for (size_t i = 0; i < n; i++) {
         if (check_master(store->cluster, nodes[i], err) != 0)
             return -1;
     }
-    unsigned uncovered = ls_redis_cluster_uncovered(store->cluster);
-    if (uncovered > 0)
-        return ls_err_set(err, LS_ERR_RETRY, 0,
-                          "%s: %u of %d slots are served by no master; is a node down? "
-                          "(redis-cli --cluster check)",
-                          store->cluster->options.name, uncovered, LS_REDIS_SLOTS);
-    return 0;
+    return ls_redis_cluster_check(store->cluster, err);
 }
 
 static int redis_store_apply(struct ls_store *opaque, ls_line_fn *line, void *line_opaque,
@@ -162,7 +138,7 @@ static int redis_store_diff(struct ls_store *opaque, ls_line_fn *line, void *lin
     char text[64];
     if (ls_redis_cluster_refresh(store->cluster, err) != 0)
         return -1;
-    size_t n = ls_redis_store_masters(store, nodes);
+    size_t n = ls_redis_cluster_masters(store->cluster, nodes);
     for (size_t i = 0; i < n; i++) {
         if (diff_master(store, nodes[i], &report, err) != 0)
             return -1;
@@ -182,9 +158,7 @@ static int redis_store_diff(struct ls_store *opaque, ls_line_fn *line, void *lin
 struct marks {
     struct ls_redis_store *store;
     const struct ls_mark *wanted;
-    struct ls_mark *oldest; /* read: genesis "" until the first tag's answer */
-    bool *missing;          /* read: a tag's key is not there */
-    bool *garbage;          /* read: a tag's key is no mark of ours (another type or length) */
+    struct ls_redis_seen *seen; /* read: by index in wanted, and tag */
 };
 
 static uint16_t mark_slot(void *opaque, size_t index)
@@ -217,64 +191,16 @@ static void encode_mark_set(void *opaque, size_t index, struct ls_buf *out)
 
 static int take_mark(void *opaque, size_t index, const redisReply *reply, struct ls_err *err)
 {
-    struct marks *marks = opaque;
-    size_t i = index / LS_REDIS_MARK_TAGS;
-    struct ls_mark *oldest = &marks->oldest[i];
-    struct ls_mark mark = {.partition = oldest->partition};
-    if (reply->type == REDIS_REPLY_NIL) {
-        marks->missing[i] = true;
-        return 0;
-    }
-    if (reply->type != REDIS_REPLY_STRING || !ls_redis_get_mark(reply->str, reply->len, &mark)) {
-        marks->garbage[i] = true;
-        return 0;
-    }
-    if (oldest->genesis[0] == '\0') {
-        *oldest = mark;
-        return 0;
-    }
-    if (strcmp(oldest->genesis, mark.genesis) != 0)
-        return ls_err_set(err, LS_ERR_FATAL, 0,
-                          "%s: the marks of partition %d name two logs, %s and %s; run `lockstep "
-                          "resync --sink %s`",
-                          marks->store->cluster->options.name, mark.partition, oldest->genesis,
-                          mark.genesis, marks->store->cluster->options.name);
-    if (mark.version < oldest->version)
-        *oldest = mark;
+    const struct marks *marks = opaque;
+    ls_redis_seen_take(&marks->seen[index], reply);
     return 0;
-}
-
-/*
- * What the tags' answers say together. A master that was emptied takes its tags along and leaves
- * the others': the partition's mark is then at zero, in the log that those name, so that the sink
- * fills it from the start. Garbage makes the whole no mark: a worker's guarded write may never
- * replace it, the first marks of an empty store do.
- */
-static struct ls_mark fold_tags(const struct marks *marks, size_t i)
-{
-    struct ls_mark mark = marks->oldest[i];
-    if (marks->garbage[i])
-        return (struct ls_mark){.partition = mark.partition};
-    if (marks->missing[i]) {
-        mark.version = 0;
-        mark.at_ms = 0;
-    }
-    return mark;
 }
 
 static int redis_store_read_marks(struct ls_store *opaque, struct ls_mark *marks, size_t n,
                                   struct ls_err *err)
 {
-    LS_CLEANUP_FREE struct ls_mark *oldest = ls_calloc(n, sizeof(*oldest));
-    LS_CLEANUP_FREE bool *missing = ls_calloc(n, sizeof(*missing));
-    LS_CLEANUP_FREE bool *garbage = ls_calloc(n, sizeof(*garbage));
-    struct marks run = {.store = redis_of(opaque),
-                        .wanted = marks,
-                        .oldest = oldest,
-                        .missing = missing,
-                        .garbage = garbage};
-    for (size_t i = 0; i < n; i++)
-        oldest[i].partition = marks[i].partition;
+    LS_CLEANUP_FREE struct ls_redis_seen *seen = ls_redis_seen_new(n);
+    struct marks run = {.store = redis_of(opaque), .wanted = marks, .seen = seen};
     struct ls_redis_each each = {.n = n * LS_REDIS_MARK_TAGS,
                                  .opaque = &run,
                                  .slot = mark_slot,
@@ -282,8 +208,10 @@ static int redis_store_read_marks(struct ls_store *opaque, struct ls_mark *marks
                                  .answer = take_mark};
     if (ls_redis_each(run.store->cluster, &each, err) != 0)
         return -1;
-    for (size_t i = 0; i < n; i++)
-        marks[i] = fold_tags(&run, i);
+    char log[37], other[37];
+    for (size_t i = 0; i < n; i++) /* where they name two logs: none, which resync replaces */
+        ls_redis_seen_fold(ls_redis_seen_at(seen, i, 0), run.store->generation, &marks[i], log,
+                           other);
     return 0;
 }
 

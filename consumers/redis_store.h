@@ -10,12 +10,10 @@
 
 struct ls_redis_store {
     const struct ls_schema *schema;
+    uint32_t generation; /* of the log that is read */
     struct ls_redis_cluster *cluster;
     char pattern[LS_REDIS_KEY_MAX]; /* of SCAN: all entries and nothing else */
 };
-
-/* The indices of all masters that serve slots, into nodes[LS_REDIS_NODES_MAX]; returns how many. */
-size_t ls_redis_store_masters(const struct ls_redis_store *store, uint16_t *nodes);
 
 /* The key inside an entry's name, or false where the name is no entry's. A view. */
 bool ls_redis_store_key(const struct ls_redis_store *store, const char *name, size_t len,

@@ -45,12 +45,10 @@ static int read_shape(struct ls_redis_store *store, struct shape *ret, struct ls
     struct ls_redis_cluster *cluster = store->cluster;
     if (ls_redis_cluster_refresh(cluster, err) != 0)
         return -1;
-    unsigned uncovered = ls_redis_cluster_uncovered(cluster);
-    if (uncovered > 0)
-        return ls_err_set(err, LS_ERR_RETRY, 0, "%s: %u of %d slots are served by no master",
-                          cluster->options.name, uncovered, LS_REDIS_SLOTS);
+    if (ls_redis_cluster_check(cluster, err) != 0)
+        return -1;
     memcpy(ret->owner, cluster->owner, sizeof(ret->owner));
-    ret->n = ls_redis_store_masters(store, ret->nodes);
+    ret->n = ls_redis_cluster_masters(cluster, ret->nodes);
     for (size_t i = 0; i < ret->n; i++) {
         const redisReply *reply;
         if (ls_redis_cluster_ask(cluster, ret->nodes[i], &reply, err, "CLUSTER", "NODES", NULL) !=
@@ -158,7 +156,7 @@ int ls_redis_store_has_data(struct ls_store *opaque, bool *ret, struct ls_err *e
     bool found = false;
     if (ls_redis_cluster_refresh(store->cluster, err) != 0)
         return -1;
-    size_t n = ls_redis_store_masters(store, nodes);
+    size_t n = ls_redis_cluster_masters(store->cluster, nodes);
     for (size_t i = 0; i < n && !found; i++) {
         if (scan_node(store, nodes[i], found_one, &found, err) < 0)
             return -1;

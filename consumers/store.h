@@ -61,8 +61,8 @@ struct ls_store_ops {
      * The oldest mark of each partition: marks[0..n) with .partition filled in by the caller;
      * genesis "" where there is none. In redis, whose marks stand under many tags: where some tags
      * have one and others none (a master was emptied), version 0 with the genesis of those that
-     * are there, so that the sink fills it from the start; where any is no mark, none; where two
-     * name different logs, FATAL.
+     * are there, so that the sink fills it from the start (or the beginning of an older generation,
+     * if that is theirs); where any is no mark, or two of a generation name different logs, none.
      */
     int (*read_marks)(struct ls_store *store, struct ls_mark *marks, size_t n, struct ls_err *err);
     /*

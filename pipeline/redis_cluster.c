@@ -69,7 +69,7 @@ int ls_redis_cluster_find(struct ls_redis_cluster *cluster, const char *host, ui
         struct ls_redis_conn *conn = cluster->conns[i];
         if (conn->port == port && strcmp(conn->host, host) == 0)
             return (int)i;
-        if (i >= cluster->n_seeds && !conn->in_map && conn->pins == 0 &&
+        if (i >= cluster->n_seeds && !conn->in_map && !conn->was_in_map && conn->pins == 0 &&
             conn->state == LS_REDIS_CLOSED) {
             unused = conn;
             unused_at = i;
@@ -156,8 +156,10 @@ int ls_redis_cluster_take_map(struct ls_redis_cluster *cluster, const redisReply
     }
     for (size_t i = 0; i < LS_REDIS_SLOTS; i++)
         cluster->owner[i] = LS_REDIS_NO_NODE;
-    for (size_t i = 0; i < cluster->n_conns; i++)
+    for (size_t i = 0; i < cluster->n_conns; i++) {
+        cluster->conns[i]->was_in_map = cluster->conns[i]->in_map;
         cluster->conns[i]->in_map = false;
+    }
     for (size_t i = 0; i < reply->elements; i++) {
         parse_range(reply->element[i], &first, &last, &host, &port);
         int node = ls_redis_cluster_find(cluster, host, port, from);
@@ -177,12 +179,53 @@ int ls_redis_cluster_take_map(struct ls_redis_cluster *cluster, const redisReply
     return 0;
 }
 
+const struct ls_redis_conn *ls_redis_cluster_gone(const struct ls_redis_cluster *cluster)
+{
+    for (size_t i = 0; i < cluster->n_conns; i++)
+        if (cluster->conns[i]->was_in_map && !cluster->conns[i]->in_map)
+            return cluster->conns[i];
+    return NULL;
+}
+
 unsigned ls_redis_cluster_uncovered(const struct ls_redis_cluster *cluster)
 {
     unsigned n = 0;
     for (size_t i = 0; i < LS_REDIS_SLOTS; i++)
         n += cluster->owner[i] == LS_REDIS_NO_NODE;
     return n;
+}
+
+int ls_redis_cluster_check(const struct ls_redis_cluster *cluster, struct ls_err *err)
+{
+    unsigned uncovered = ls_redis_cluster_uncovered(cluster);
+    if (uncovered == 0)
+        return 0;
+    return ls_err_set(err, LS_ERR_RETRY, 0,
+                      "%s: %u of %d slots are served by no master; is a node down? "
+                      "(redis-cli --cluster check)",
+                      cluster->options.name, uncovered, LS_REDIS_SLOTS);
+}
+
+size_t ls_redis_cluster_masters(const struct ls_redis_cluster *cluster, uint16_t *nodes)
+{
+    bool seen[LS_REDIS_NODES_MAX] = {false};
+    size_t n = 0;
+    for (size_t slot = 0; slot < LS_REDIS_SLOTS; slot++) {
+        uint16_t node = cluster->owner[slot];
+        if (node == LS_REDIS_NO_NODE || seen[node])
+            continue;
+        seen[node] = true;
+        nodes[n++] = node;
+    }
+    return n;
+}
+
+int ls_redis_not_master(const struct ls_redis_conn *conn, struct ls_err *err)
+{
+    return ls_err_set(err, LS_ERR_RETRY, 0,
+                      "%s is a replica now, though the cluster's map names it as a master; a "
+                      "failover is under way",
+                      conn->where);
 }
 
 /* Waits for the connection's next event and serves it. */

@@ -54,8 +54,23 @@ int ls_redis_cluster_asked(struct ls_redis_cluster *cluster, const redisReply *r
 int ls_redis_cluster_take_map(struct ls_redis_cluster *cluster, const redisReply *reply,
                               size_t from, struct ls_err *err);
 
+/*
+ * A node that owned slots by the map before this one, or by a MOVED since, and owns none any more:
+ * after a failover (which takes all slots of a master at once) or when all of them were moved.
+ * NULL: none. Valid until the next map.
+ */
+const struct ls_redis_conn *ls_redis_cluster_gone(const struct ls_redis_cluster *cluster);
+
 /* Slots that no master serves. */
 unsigned ls_redis_cluster_uncovered(const struct ls_redis_cluster *cluster);
+/* 0 when every slot has a master by the map, else -1 and RETRY. */
+int ls_redis_cluster_check(const struct ls_redis_cluster *cluster, struct ls_err *err);
+
+/* The indices of all masters that serve slots, into nodes[LS_REDIS_NODES_MAX]; returns how many. */
+size_t ls_redis_cluster_masters(const struct ls_redis_cluster *cluster, uint16_t *nodes);
+
+/* The RETRY for a node that the map names as a master and that says it is none. Returns -1. */
+int ls_redis_not_master(const struct ls_redis_conn *conn, struct ls_err *err);
 
 /*
  * Blocking calls, bounded by the connect and request timeouts. Errors as everywhere: RETRY for an

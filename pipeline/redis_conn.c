@@ -237,7 +237,19 @@ static bool info_is(const redisReply *info, const char *name, const char *expect
            len == strlen(expected) && memcmp(value, expected, len) == 0;
 }
 
-static int check_info(struct ls_redis_conn *conn, const redisReply *info, struct ls_err *err)
+/* Takes an id of INFO over; whether it is another than before. */
+static bool take_id(const redisReply *info, const char *name, char id[LS_REDIS_ID_SIZE])
+{
+    char before[LS_REDIS_ID_SIZE];
+    const char *value = "";
+    size_t len = 0;
+    memcpy(before, id, sizeof(before));
+    ls_redis_info_field(info->str, info->len, name, &value, &len);
+    snprintf(id, LS_REDIS_ID_SIZE, "%.*s", (int)len, value);
+    return before[0] != '\0' && strcmp(before, id) != 0;
+}
+
+int ls_redis_conn_take_info(struct ls_redis_conn *conn, const redisReply *info, struct ls_err *err)
 {
     const char *value = "unknown";
     size_t len = strlen(value);
@@ -258,6 +270,14 @@ static int check_info(struct ls_redis_conn *conn, const redisReply *info, struct
                           conn->where, (int)len, value);
     }
     conn->is_master = info_is(info, "role", "master");
+    bool another = take_id(info, "run_id", conn->run_id);
+    another |= take_id(info, "master_replid", conn->replid);
+    conn->is_another |= another;
+    if (conn->replid[0] == '\0')
+        return ls_err_set(err, LS_ERR_FATAL, 0,
+                          "%s does not say its master_replid in INFO; lockstep needs Redis 4 or "
+                          "newer",
+                          conn->where);
     return 0;
 }
 
@@ -300,7 +320,7 @@ static int take_greetings(struct ls_redis_conn *conn, struct ls_err *err)
         conn->greetings--;
         bool failed;
         if (conn->greetings == 0)
-            failed = check_info(conn, reply, err) != 0;
+            failed = ls_redis_conn_take_info(conn, reply, err) != 0;
         else
             failed = ls_redis_judge(reply) != LS_REDIS_OK &&
                      ls_redis_reply_err(err, reply, conn->where) != 0;

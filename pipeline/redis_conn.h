@@ -7,6 +7,11 @@
  * the settings that correctness rests on are checked: cluster mode on, data loaded, and
  * maxmemory-policy noeviction (law 10). INFO rather than CONFIG GET, because managed services and
  * careful ACLs forbid CONFIG.
+ *
+ * INFO also says who the node is: its run id, new with every start, and its replication id, new
+ * with every start and every failover. A node that is another one than at the last greeting may
+ * have lost what was acknowledged before (law 6); a connection that merely broke finds the same one
+ * again.
  */
 #ifndef LS_PIPELINE_REDIS_CONN_H
 #define LS_PIPELINE_REDIS_CONN_H
@@ -22,6 +27,7 @@
 enum {
     LS_REDIS_ANSWER_BYTES_MAX = 64 << 20, /* one answer that is not complete yet, at most */
     LS_REDIS_ANSWER_ITEMS_MAX = 1 << 20,  /* items of one array in an answer, at most */
+    LS_REDIS_ID_SIZE = 41,                /* of a run id or replication id, with its NUL */
 };
 
 struct ls_redis_options {
@@ -52,12 +58,16 @@ struct ls_redis_conn {
     redisReply *reply;          /* the last one handed out */
     struct addrinfo *addresses; /* of this attempt, and the one that is tried */
     struct addrinfo *address;
-    unsigned greetings;  /* answers of the greeting still to come */
-    int64_t deadline_ms; /* of connecting or greeting, monotonic */
-    bool is_master;      /* as INFO said when it connected */
-    bool in_map;         /* the cluster's: owns slots */
-    bool probed;         /* the cluster's: asked for the map in this round */
-    uint32_t pins;       /* the owner's: requests that name this connection */
+    unsigned greetings;            /* answers of the greeting still to come */
+    int64_t deadline_ms;           /* of connecting or greeting, monotonic */
+    bool is_master;                /* as INFO said last */
+    bool is_another;               /* INFO named other ids than before; the owner clears it */
+    char run_id[LS_REDIS_ID_SIZE]; /* as INFO said last; "" before */
+    char replid[LS_REDIS_ID_SIZE]; /* likewise */
+    bool in_map;                   /* the cluster's: owns slots by the map, or by a MOVED since */
+    bool was_in_map;               /* the cluster's: the same of the map before */
+    bool probed;                   /* the cluster's: asked for the map in this round */
+    uint32_t pins;                 /* the owner's: requests that name this connection */
 };
 
 void ls_redis_conn_init(struct ls_redis_conn *conn, const struct ls_redis_options *options,
@@ -72,6 +82,12 @@ int ls_redis_conn_start(struct ls_redis_conn *conn, struct ls_err *err);
 
 /* Closes; what was not answered is lost. */
 void ls_redis_conn_close(struct ls_redis_conn *conn);
+
+/*
+ * Takes an answer to INFO, of the greeting or of the owner: the node's role and ids. -1 when it is
+ * none (as ls_redis_reply_err), RETRY while the node loads, FATAL for settings that lose members.
+ */
+int ls_redis_conn_take_info(struct ls_redis_conn *conn, const redisReply *info, struct ls_err *err);
 
 /* Bytes that wait to be sent. */
 static inline size_t ls_redis_conn_unsent(const struct ls_redis_conn *conn)

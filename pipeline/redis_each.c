@@ -96,6 +96,7 @@ static int take_answer(struct window *window, size_t i, struct ls_err *err)
             cluster->conns[to]->pins++; /* it owns nothing yet: keep its place */
         }
         return 0;
+    case LS_REDIS_TRYAGAIN:
     case LS_REDIS_HEALS:
     case LS_REDIS_SETUP:
         return ls_redis_reply_err(err, reply, cluster->conns[node]->where);

@@ -16,6 +16,7 @@ enum ls_redis_answer {
     LS_REDIS_MOVED,    /* the slot lives elsewhere: ask there, from now on */
     LS_REDIS_ASK,      /* this key lives elsewhere while its slot moves: ask there, this once */
     LS_REDIS_NOSCRIPT, /* the server does not know the script (any more) */
+    LS_REDIS_TRYAGAIN, /* some keys of the command are moving: one by one, or later */
     LS_REDIS_HEALS,    /* overload, failover, loading, out of memory: again later */
     LS_REDIS_SETUP,    /* authentication, permissions, no cluster: a person has to act */
     LS_REDIS_UNKNOWN,  /* an error that this table does not know */

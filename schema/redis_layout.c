@@ -82,6 +82,12 @@ size_t ls_redis_entry_key(const struct ls_schema *schema, const char *key, size_
     return (size_t)(to - name);
 }
 
+void ls_redis_entry_pattern(const struct ls_schema *schema, char *name)
+{
+    /* A brace means nothing in SCAN's patterns, and no mark and no guard ends with one after {. */
+    snprintf(name, LS_REDIS_KEY_MAX, "%s:{*}", schema->redis_prefix);
+}
+
 size_t ls_redis_mark_key(const struct ls_schema *schema, int32_t partition, unsigned tag,
                          char *name)
 {

@@ -19,6 +19,9 @@ uint16_t ls_redis_slot(const char *key, size_t len);
 /* `m:{id}` into name (LS_REDIS_KEY_MAX bytes); returns its length. */
 size_t ls_redis_entry_key(const struct ls_schema *schema, const char *key, size_t len, char *name);
 
+/* SCAN's pattern that all entries match and no mark, into name. */
+void ls_redis_entry_pattern(const struct ls_schema *schema, char *name);
+
 /*
  * Key of the mark of a partition under tag number 0..LS_REDIS_MARK_TAGS-1; returns its length. No
  * entry's key can be the same: it has another prefix. `m:mark:<partition>:{<tag>}`, where <tag> is

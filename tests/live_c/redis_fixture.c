@@ -158,8 +158,10 @@ static void configure(struct redis_fixture *f)
     struct ls_err err = {0};
     cr_assert_eq(ls_schema_parse("test", SCHEMA, sizeof(SCHEMA) - 1, &f->schema, &err), 0, "%s",
                  err.text);
-    f->entity = (struct ls_entity_config){
-        .name = (char *)"pet", .generation = 1, .partitions = 4, .schema = f->schema};
+    f->entity = (struct ls_entity_config){.name = (char *)"pet",
+                                          .generation = 1,
+                                          .partitions = FIXTURE_PARTITIONS,
+                                          .schema = f->schema};
     for (int i = 0; i < FIXTURE_MASTERS; i++)
         f->nodes[i] = (struct ls_redis_node){.host = (char *)"127.0.0.1", .port = f->ports[i]};
     f->config = (struct ls_sink_config){.name = (char *)"redis-t",
@@ -287,6 +289,16 @@ void fixture_apply(struct redis_fixture *f, struct ls_unit *unit)
     }
     for (uint32_t i = 0; i < unit->n_records; i++)
         cr_assert_neq(unit->records[i]->verdict, LS_PENDING, "record %u has no verdict", i);
+}
+
+void fixture_look(struct redis_fixture *f, bool setup, struct ls_mark marks[FIXTURE_PARTITIONS],
+                  struct ls_look *ret_look, struct ls_unit *ret_unit)
+{
+    for (int32_t i = 0; i < FIXTURE_PARTITIONS; i++)
+        marks[i] = (struct ls_mark){.partition = i};
+    *ret_look = (struct ls_look){.setup = setup};
+    *ret_unit = (struct ls_unit){.marks = marks, .n_marks = FIXTURE_PARTITIONS, .look = ret_look};
+    fixture_apply(f, ret_unit);
 }
 
 enum ls_verdict fixture_apply_one(struct redis_fixture *f, const char *key, uint64_t version,

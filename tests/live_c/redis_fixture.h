@@ -66,6 +66,10 @@ void fixture_apply(struct redis_fixture *f, struct ls_unit *unit);
 /* One record, one unit; returns its verdict. unit->err goes to ret_err unless that is NULL. */
 enum ls_verdict fixture_apply_one(struct redis_fixture *f, const char *key, uint64_t version,
                                   const char *name, struct ls_err *ret_err);
+/* Lets the lane look at all partitions; the unit's err is for the caller. */
+enum { FIXTURE_PARTITIONS = 4 };
+void fixture_look(struct redis_fixture *f, bool setup, struct ls_mark marks[FIXTURE_PARTITIONS],
+                  struct ls_look *ret_look, struct ls_unit *ret_unit);
 /* How many of the last unit's records have that verdict. */
 unsigned fixture_count(const struct redis_fixture *f, enum ls_verdict verdict);
 

@@ -5,6 +5,8 @@
 
 #include "consumers/redis_encode.h"
 
+#define UUID "11111111-2222-3333-4444-555555555555"
+
 static const char SCHEMA[] = "entity: pet\n"
                              "version: 1\n"
                              "redis_prefix: p\n"
@@ -147,10 +149,8 @@ Test(redis_encode, a_key_with_braces_never_gets_out, .signal = SIGABRT)
 
 Test(redis_encode, a_mark_is_read_back_as_it_was_put)
 {
-    struct ls_mark mark = {.partition = 3,
-                           .version = 1ull << 62,
-                           .at_ms = 1700000000123,
-                           .genesis = "11111111-2222-3333-4444-555555555555"};
+    struct ls_mark mark = {
+        .partition = 3, .version = 1ull << 62, .at_ms = 1700000000123, .genesis = UUID};
     struct ls_mark back = {.partition = 3};
     char bytes[LS_REDIS_MARK_BYTES];
     ls_redis_put_mark(&mark, bytes);
@@ -163,17 +163,40 @@ Test(redis_encode, a_mark_is_read_back_as_it_was_put)
     cr_assert_not(ls_redis_get_mark(bytes, sizeof(bytes), &back));
 }
 
-Test(redis_encode, marks_are_guarded_by_newer_even_in_repair)
+Test(redis_encode, marks_under_a_tag_are_one_compare_and_set_on_one_server)
 {
-    struct ls_schema *s = schema();
+    enum { TAG = LS_REDIS_MARK_TAGS - 1 };
     struct ls_buf out = {0};
-    struct ls_mark mark = {
-        .partition = 3, .version = 9, .genesis = "11111111-2222-3333-4444-555555555555"};
-    ls_redis_encode_mark(&out, s, &mark, LS_REDIS_MARK_TAGS - 1);
-    cr_assert_not_null(memmem(out.data, out.len, ls_redis_script_sha(LS_REDIS_SET_NEWER), 40));
-    cr_assert_not_null(memmem(out.data, out.len, "p:mark:3:{", 10));
-    cr_assert_not_null(memmem(out.data, out.len, "\r\n$52\r\n", 7));
-    cr_assert_arr_eq(out.data + out.len - 6, "5555\r\n", 6);
+    struct ls_schema *s = schema();
+    struct ls_redis_seen *table = ls_redis_seen_new(3);
+    struct ls_mark marks[2] = {{.partition = 0, .version = 7, .genesis = UUID},
+                               {.partition = 2, .version = 8, .genesis = UUID}};
+    struct ls_mark old = {.partition = 2, .version = 5, .genesis = UUID};
+    char replid[41], old_bytes[LS_REDIS_MARK_BYTES], name[LS_REDIS_KEY_MAX];
+    memset(replid, 'a', 40);
+    replid[40] = '\0';
+    ls_redis_seen_at(table, 0, TAG)->state = LS_REDIS_NO_MARK;
+    ls_redis_seen_put(ls_redis_seen_at(table, 2, TAG), &old);
+    ls_redis_put_mark(&old, old_bytes);
+    ls_redis_encode_marks_set(&out, s, marks, 2, TAG, replid, table);
+    cr_assert_eq(memcmp(out.data, "*10\r\n$7\r\nEVALSHA\r\n", 18), 0);
+    cr_assert_not_null(memmem(out.data, out.len, ls_redis_script_sha(LS_REDIS_SET_MARKS), 40));
+    cr_assert_not_null(memmem(out.data, out.len, replid, 40));
+    cr_assert_not_null(memmem(out.data, out.len, "\r\n$0\r\n\r\n", 8), "no mark is expected");
+    cr_assert_not_null(memmem(out.data, out.len, old_bytes, sizeof(old_bytes)));
+    size_t len = ls_redis_mark_key(s, 2, TAG, name);
+    cr_assert_not_null(memmem(out.data, out.len, name, len));
+
+    ls_buf_clear(&out);
+    ls_redis_seen_at(table, 0, TAG)->state = LS_REDIS_GARBAGE;
+    ls_redis_encode_marks_set(&out, s, marks, 1, TAG, replid, table);
+    cr_assert_not_null(memmem(out.data, out.len, "\r\n$1\r\n!\r\n", 9), "garbage is expected");
+
+    ls_buf_clear(&out);
+    ls_redis_encode_marks_get(&out, s, marks, 2, TAG);
+    cr_assert_eq(memcmp(out.data, "*3\r\n$4\r\nMGET\r\n", 14), 0);
+    cr_assert_not_null(memmem(out.data, out.len, name, len));
+    free(table);
     ls_buf_free(&out);
     ls_schema_free(s);
 }

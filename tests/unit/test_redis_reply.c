@@ -18,7 +18,8 @@ Test(redis_reply, errors_are_judged_by_their_first_word)
     } cases[] = {
         {"MOVED 3999 127.0.0.1:6381", LS_REDIS_MOVED, LS_ERR_RETRY},
         {"ASK 3999 127.0.0.1:6381", LS_REDIS_ASK, LS_ERR_RETRY},
-        {"TRYAGAIN Multiple keys request during rehashing of slot", LS_REDIS_HEALS, LS_ERR_RETRY},
+        {"TRYAGAIN Multiple keys request during rehashing of slot", LS_REDIS_TRYAGAIN,
+         LS_ERR_RETRY},
         {"CLUSTERDOWN The cluster is down", LS_REDIS_HEALS, LS_ERR_RETRY},
         {"LOADING Redis is loading the dataset in memory", LS_REDIS_HEALS, LS_ERR_RETRY},
         {"READONLY You can't write against a read only replica.", LS_REDIS_HEALS, LS_ERR_RETRY},
