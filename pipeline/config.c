@@ -128,6 +128,7 @@ void ls_config_free(struct ls_config *config)
     free(config->properties);
     free(config->brokers);
     free(config->state_dir);
+    free(config->listen);
     free(config->path);
     free(config);
 }

@@ -93,6 +93,7 @@ struct ls_sink_config {
 struct ls_config {
     char *path;
     char *state_dir; /* the ledger and resumable state */
+    char *listen;    /* where `run` serves metrics and health (listen.h); NULL: nowhere */
     char *brokers;
     struct ls_property *properties; /* for every client, consumer or producer, of Kafka */
     size_t n_properties;

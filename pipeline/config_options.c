@@ -26,6 +26,15 @@ static const struct ls_option file_options[] = {
      MEMBER(struct ls_config, state_dir),
      .default_text = "state",
      .meaning = "Folder of the ledger and of resumable work. It is made when it is needed."},
+    {.name = "listen",
+     .type = LS_OPTION_READ,
+     .read = ls_config_read_listen,
+     .expected = "address:port",
+     .default_text = "none",
+     .meaning = "Where `lockstep run` serves `/metrics`, `/healthz` and `/readyz` by HTTP, without "
+                "authentication. Loopback where no address is given; port 0 takes a free one. "
+                "`run --listen` overrides it: processes that share this file and a machine need "
+                "a port each."},
     {.name = "schemas",
      .type = LS_OPTION_READ,
      .required = true,

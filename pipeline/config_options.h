@@ -110,6 +110,8 @@ int ls_config_secret_env(struct ls_config_reader *reader, const char *where,
 /* Readers of the table's READ options. */
 int ls_config_read_schemas(struct ls_config_reader *reader, const char *where,
                            const struct ls_yaml *node, void *target);
+int ls_config_read_listen(struct ls_config_reader *reader, const char *where,
+                          const struct ls_yaml *node, void *target);
 int ls_config_read_kafka(struct ls_config_reader *reader, const char *where,
                          const struct ls_yaml *node, void *target);
 int ls_config_read_brokers(struct ls_config_reader *reader, const char *where,

@@ -7,7 +7,7 @@
 PACKAGES_BASE=(
     build-essential meson ninja-build pkg-config
     librdkafka-dev libhiredis-dev default-libmysqlclient-dev libcurl4-openssl-dev libmsgpack-dev
-    libcriterion-dev libyaml-dev libjansson-dev libxxhash-dev liblmdb-dev
+    libcriterion-dev libyaml-dev libjansson-dev libxxhash-dev liblmdb-dev libmicrohttpd-dev
     mariadb-server-core mariadb-client-core redis-tools openjdk-17-jdk-headless maven
     python3 python3-venv procps iproute2 ca-certificates
 )

@@ -27,7 +27,7 @@ Test(config_mistakes, at_the_top_level)
         {"kafak: {}\n", "1: unknown option 'kafak' in the file; did you mean 'kafka'?"},
         {"kafka: {brokers: k}\n", "1: schemas is missing; expected a list of schema files"},
         {"colour: blue\n",
-         "1: unknown option 'colour' in the file; it knows state_dir, schemas, kafka, entities, "
+         "1: unknown option 'colour' in the file; it knows state_dir, listen, schemas, kafka, entities, "
          "sinks"},
         {"schemas: [member.yaml]\n" REST, "1: kafka is missing; expected a map of options"},
         {"schemas: [member.yaml]\nkafka: {brokers: k}\n",
