@@ -53,7 +53,7 @@ static const char doc[] =
     "on to shrink as it did over the last looks (so none on the first one); counts are since the "
     "workers' start; QUARANTINED is what stands in the sink's quarantine topic.\n\n"
     "States: STARTING, RUNNING, WAITING (for what the reason says), RETRYING (work is sent again), "
-    "HALTED (a person has to act), STOPPED (left cleanly), LOST (fell silent more than 10 s ago), "
+    "HALTED (a person has to act), STUCK (something is left to do and nothing of it was done for a minute; the reason says what it waits for), STOPPED (left cleanly), LOST (fell silent more than 10 s ago), "
     "NEVER RUN.\n\n"
     "Examples:\n"
     "  lockstep status\n"

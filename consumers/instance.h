@@ -11,6 +11,7 @@
 #include <stdatomic.h>
 
 #include "consumers/sink.h"
+#include "consumers/stats.h"
 #include "pipeline/heartbeat.h"
 
 enum ls_position {
@@ -34,6 +35,7 @@ struct ls_instance_options {
     uint32_t backoff_cap_ms;            /* between two tries of what the store refused; 0: 5000 */
     unsigned number;                    /* tells instances of one process apart */
     uint32_t look_interval_ms;          /* 0: 10000 */
+    struct ls_stats *stats;             /* what others may see of it, or NULL; borrowed */
     const struct ls_sink_ops *sink_ops; /* NULL: those of the sink's kind */
 };
 

@@ -9,7 +9,7 @@
  *   rewind.c     letting go of what was read: of a lane in doubt, or of everything
  *   marks.c      low watermarks → marks in the store → committed offsets
  *   quarantine.c poison → the quarantine topic
- *   report.c     heartbeats, log lines, counters
+ *   report.h     what it says of itself: heartbeats, log lines, counters
  * All of it runs in the instance's thread; lanes are met only through lane.h.
  */
 #ifndef LS_CONSUMERS_INSTANCE_IMPL_H
@@ -20,6 +20,7 @@
 #include "consumers/flow.h"
 #include "consumers/instance.h"
 #include "consumers/lane.h"
+#include "consumers/report.h"
 #include "pipeline/heartbeat.h"
 #include "pipeline/kafka.h"
 #include "pipeline/source.h"
@@ -266,15 +267,5 @@ void ls_quarantine_forget(struct ls_quarantine *quarantine, const struct ls_batc
  * set-up that broke it).
  */
 int ls_quarantine_serve(struct ls_quarantine *quarantine, struct ls_err *err);
-
-/* report.c */
-struct ls_report *ls_report_open(const struct ls_instance *instance);
-void ls_report_close(struct ls_report *report);
-/* Sets the state; a change is logged and reported at once. reason may be NULL. */
-void ls_report_state(struct ls_instance *instance, enum ls_state state, const char *reason);
-/* Keeps err as the last error and logs it; repeats within a while are counted, not logged again. */
-void ls_report_error(struct ls_instance *instance, const struct ls_err *err);
-/* Sends a heartbeat when it is due (now: at once). */
-void ls_report_beat(struct ls_instance *instance, bool now);
 
 #endif

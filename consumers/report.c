@@ -1,7 +1,13 @@
 /*
  * What an instance says of itself: log lines, its state, and heartbeats in lockstep.control. The
- * loop is the only one that logs; a failure that repeats is counted and said again once in a while.
+ * loop is the only one that logs. A failure that repeats is counted and told again once in a while,
+ * with its count; nothing that may be personal data leaves by any of these ways (mask.h).
+ *
+ * A crash loses what was counted and not told; the newest heartbeat stays in the topic, and readers
+ * see by its time that the instance is gone.
  */
+#include "consumers/report.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -10,30 +16,17 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "consumers/instance_impl.h"
+#include "consumers/mask.h"
+#include "consumers/report_impl.h"
 #include "pipeline/topics.h"
 
-enum { BEAT_MS = 1000, SAY_AGAIN_MS = 10000, RATE_SAMPLES = 5 };
-
-struct ls_report {
-    struct ls_heartbeat beat;
-    struct ls_buf json;
-    char key[200];
-    int64_t next_beat_ms;
-    struct rate_sample {
-        int64_t at_ms;
-        uint64_t settled;
-    } samples[RATE_SAMPLES]; /* a ring: the rate is that since the oldest */
-    unsigned n_samples;
-    char said[480]; /* the failure that was logged last */
-    int64_t said_ms;
-    uint64_t unsaid; /* repeats since */
-};
+enum { BEAT_MS = 1000, REASON_AGAIN_MS = 10000 };
 
 struct ls_report *ls_report_open(const struct ls_instance *instance)
 {
     struct ls_report *report = ls_calloc(1, sizeof(*report));
     struct ls_heartbeat *beat = &report->beat;
+    size_t n = (size_t)instance->n_partitions;
     const char *entity = instance->sink_config->entity->name;
     char host[48] = "localhost";
     gethostname(host, sizeof(host) - 1);
@@ -44,23 +37,64 @@ struct ls_report *ls_report_open(const struct ls_instance *instance)
     snprintf(report->key, sizeof(report->key), "heartbeat/%s/%s/%s", entity, beat->sink,
              beat->instance);
     beat->started_ms = ls_wall_us() / 1000;
-    beat->partitions = ls_calloc((size_t)instance->n_partitions, sizeof(*beat->partitions));
+    beat->partitions = ls_calloc(n, sizeof(*beat->partitions));
+    report->stats = instance->options->stats;
+    ls_stats_view_init(&report->view, instance->n_partitions, 0);
+    report->seen = ls_calloc(n, sizeof(*report->seen));
+    for (size_t i = 0; i < n; i++)
+        report->seen[i] = (struct ls_seen){.low = -1, .asked_end = -1};
     return report;
+}
+
+/* Where the record of a failure stands in the log, as pairs of a log line. */
+struct place {
+    char partition[16], offset[24], records[16], key[LS_MASKED_KEY_MAX];
+    const char *topic, *key_name, *reject;
+};
+
+static void log_failure(const char *sink, const struct ls_failure *failure,
+                        const struct place *place)
+{
+    static const struct place nowhere = {.key_name = "key"};
+    const struct ls_err *err = &failure->err;
+    char code[16], repeats[24];
+    if (place == NULL)
+        place = &nowhere;
+    snprintf(code, sizeof(code), "%d", err->code);
+    snprintf(repeats, sizeof(repeats), "%" PRIu64, failure->unsaid);
+    ls_log(err->class == LS_ERR_FATAL ? LS_LOG_ERROR : LS_LOG_WARN, "failure", "sink", sink,
+           "class", ls_err_class_name(err->class), "code", err->code ? code : NULL, "reject",
+           place->reject, "topic", place->topic, "partition",
+           place->partition[0] ? place->partition : NULL, "offset",
+           place->offset[0] ? place->offset : NULL, place->key_name,
+           place->key[0] ? place->key : NULL, "records", place->records[0] ? place->records : NULL,
+           "text", err->text, "repeats", failure->unsaid ? repeats : NULL, NULL);
+}
+
+/* Tells the repeats of failures that were not met again since, when they are due or all. */
+static void say_repeats(struct ls_report *report, bool all)
+{
+    int64_t now_ms = ls_mono_ms();
+    for (struct ls_failure *failure;;) {
+        failure =
+            all ? ls_failures_left(&report->failures) : ls_failures_due(&report->failures, now_ms);
+        if (failure == NULL)
+            return;
+        log_failure(report->beat.sink, failure, NULL);
+        ls_failures_said(failure, now_ms);
+    }
 }
 
 void ls_report_close(struct ls_report *report)
 {
     if (report == NULL)
         return;
+    say_repeats(report, true);
+    ls_stats_view_free(&report->view);
     ls_buf_free(&report->json);
+    free(report->seen);
     free(report->beat.partitions);
     free(report);
-}
-
-static uint64_t settled(const struct ls_instance *instance)
-{
-    const uint64_t *counts = instance->totals.counts;
-    return counts[LS_APPLIED] + counts[LS_STALE] + counts[LS_SUPERSEDED] + counts[LS_POISON];
 }
 
 /*
@@ -69,18 +103,16 @@ static uint64_t settled(const struct ls_instance *instance)
  */
 static double measure_rate(struct ls_report *report, int64_t now_ms, uint64_t now_settled)
 {
-    struct rate_sample *oldest = &report->samples[report->n_samples % RATE_SAMPLES];
-    if (report->n_samples < RATE_SAMPLES)
-        oldest = &report->samples[0];
+    size_t oldest = report->n_samples < LS_RATE_SAMPLES ? 0 : report->n_samples % LS_RATE_SAMPLES;
+    size_t newest = (report->n_samples + LS_RATE_SAMPLES - 1) % LS_RATE_SAMPLES;
     double rate = 0;
-    if (report->n_samples > 0 && now_ms > oldest->at_ms)
-        rate = (double)(now_settled - oldest->settled) * 1000.0 / (double)(now_ms - oldest->at_ms);
-    const struct rate_sample *newest =
-        &report->samples[(report->n_samples + RATE_SAMPLES - 1) % RATE_SAMPLES];
-    if (report->n_samples == 0 || now_ms - newest->at_ms >= BEAT_MS / 2) {
-        report->samples[report->n_samples % RATE_SAMPLES] =
-            (struct rate_sample){.at_ms = now_ms, .settled = now_settled};
-        report->n_samples++;
+    if (report->n_samples > 0 && now_ms > report->samples[oldest].at_ms)
+        rate = (double)(now_settled - report->samples[oldest].settled) * 1000.0 /
+               (double)(now_ms - report->samples[oldest].at_ms);
+    if (report->n_samples == 0 || now_ms - report->samples[newest].at_ms >= BEAT_MS / 2) {
+        size_t next = report->n_samples++ % LS_RATE_SAMPLES;
+        report->samples[next].at_ms = now_ms;
+        report->samples[next].settled = now_settled;
     }
     return rate;
 }
@@ -90,24 +122,21 @@ static void fill_partitions(struct ls_instance *instance, struct ls_heartbeat *b
     beat->n_partitions = 0;
     for (int32_t i = 0; i < instance->n_partitions; i++) {
         const struct ls_partition *partition = &instance->partitions[i];
+        int64_t lag = instance->report->view.partitions[i].lag;
         if (partition->state != LS_PART_BEGUN)
             continue;
         beat->partitions[beat->n_partitions++] = (struct ls_heartbeat_partition){
             .partition = i,
             .low = partition->low,
-            .end = ls_source_cached_end(instance->source, i),
+            .end = lag < 0 ? -1 : partition->low + lag,
             .low_at_ms = partition->low_at_ms,
         };
     }
 }
 
-void ls_report_beat(struct ls_instance *instance, bool now)
+static void send_beat(struct ls_instance *instance, int64_t now_ms)
 {
     struct ls_report *report = instance->report;
-    int64_t now_ms = ls_mono_ms();
-    if (instance->options->position != LS_POSITION_MARKS || (!now && now_ms < report->next_beat_ms))
-        return;
-    report->next_beat_ms = now_ms + BEAT_MS;
     struct ls_heartbeat *beat = &report->beat;
     beat->state = instance->state;
     snprintf(beat->reason, sizeof(beat->reason), "%s", instance->reason);
@@ -115,56 +144,174 @@ void ls_report_beat(struct ls_instance *instance, bool now)
     beat->time_ms = ls_wall_us() / 1000;
     memcpy(beat->counts, instance->totals.counts, sizeof(beat->counts));
     beat->consumed = instance->totals.consumed;
-    beat->rate = measure_rate(report, now_ms, settled(instance));
+    beat->rewinds = instance->rewinds;
+    beat->rate = measure_rate(report, now_ms, ls_observe_settled(instance));
     fill_partitions(instance, beat);
     ls_buf_clear(&report->json);
     ls_heartbeat_encode(beat, &report->json);
     /* A heartbeat that cannot be sent is not worth waiting for: the next one says it again. */
-    rd_kafka_producev(instance->producer, RD_KAFKA_V_TOPIC(LS_TOPIC_CONTROL),
-                      RD_KAFKA_V_KEY(report->key, strlen(report->key)),
-                      RD_KAFKA_V_VALUE(report->json.data, report->json.len),
-                      RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_END);
+    rd_kafka_resp_err_t code =
+        rd_kafka_producev(instance->producer, RD_KAFKA_V_TOPIC(LS_TOPIC_CONTROL),
+                          RD_KAFKA_V_KEY(report->key, strlen(report->key)),
+                          RD_KAFKA_V_VALUE(report->json.data, report->json.len),
+                          RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_END);
+    report->view.heartbeats_failed += code != RD_KAFKA_RESP_ERR_NO_ERROR;
+}
+
+void ls_report_turn(struct ls_instance *instance)
+{
+    if (instance->report->stats != NULL)
+        ls_stats_turn(instance->report->stats);
+}
+
+/* A start that takes so long is explained by nothing that this instance could say of itself. */
+static bool starts_too_long(const struct ls_instance *instance)
+{
+    int64_t age_ms = ls_wall_us() / 1000 - instance->report->beat.started_ms;
+    return instance->state == LS_STATE_STARTING && age_ms >= LS_STUCK_MS;
+}
+
+void ls_report_beat(struct ls_instance *instance, bool now)
+{
+    struct ls_report *report = instance->report;
+    int64_t now_ms = ls_mono_ms();
+    ls_report_turn(instance);
+    if (!now && now_ms < report->next_beat_ms)
+        return;
+    report->next_beat_ms = now_ms + BEAT_MS;
+    ls_observe(instance);
+    if (starts_too_long(instance)) {
+        char wait[256];
+        ls_observe_wait(instance, wait, sizeof(wait));
+        ls_report_state(instance, LS_STATE_STUCK, wait); /* beats, too */
+        return;
+    }
+    say_repeats(report, false);
+    if (instance->options->position == LS_POSITION_MARKS)
+        send_beat(instance, now_ms);
+    if (report->stats != NULL)
+        ls_stats_publish(report->stats, &report->view);
+}
+
+/* What RUNNING really is; may fill in wait. */
+static enum ls_state look_into(struct ls_instance *instance, int64_t now_ms, char *wait,
+                               size_t size)
+{
+    struct ls_report *report = instance->report;
+    if (report->away_ms != 0 && now_ms - report->away_ms >= LS_LOG_AWAY_MS) {
+        report->explained_ms = now_ms;
+        snprintf(wait, size, "%s", report->away);
+        return LS_STATE_WAITING;
+    }
+    int64_t since_ms = report->view.progress_ms;
+    if (report->explained_ms > since_ms)
+        since_ms = report->explained_ms;
+    if (now_ms - since_ms < LS_STUCK_MS)
+        return LS_STATE_RUNNING;
+    ls_observe_wait(instance, wait, size);
+    return LS_STATE_STUCK;
 }
 
 void ls_report_state(struct ls_instance *instance, enum ls_state state, const char *reason)
 {
-    if (reason == NULL)
-        reason = "";
+    struct ls_report *report = instance->report;
+    int64_t now_ms = ls_mono_ms();
+    char text[256] = "";
+    if (state == LS_STATE_RUNNING)
+        state = look_into(instance, now_ms, text, sizeof(text));
+    else if (state != LS_STATE_STUCK)
+        report->explained_ms = now_ms;
+    /* The failure that was reported last is known by its text: as it may be seen. */
+    if (reason != NULL && strcmp(reason, report->raw) == 0)
+        reason = instance->last_error;
+    if (reason != NULL && text[0] == '\0')
+        ls_mask_text(instance->sink_config->entity->schema, false, reason, text, sizeof(text));
     bool changed = instance->state != state;
-    if (!changed && strncmp(instance->reason, reason, sizeof(instance->reason) - 1) == 0)
+    if (!changed && strcmp(instance->reason, text) == 0)
         return;
+    bool say = changed || now_ms - report->said_ms >= REASON_AGAIN_MS;
     instance->state = state;
-    snprintf(instance->reason, sizeof(instance->reason), "%.*s", (int)sizeof(instance->reason) - 1,
-             reason);
+    snprintf(instance->reason, sizeof(instance->reason), "%s", text);
+    if (!say) /* the next heartbeat tells it */
+        return;
+    report->said_ms = now_ms;
     /* What a sink waits for or retries was logged as the failure that it is. */
-    enum ls_log_level level = state == LS_STATE_HALTED     ? LS_LOG_ERROR
-                              : state == LS_STATE_RETRYING ? LS_LOG_WARN
-                                                           : LS_LOG_INFO;
+    enum ls_log_level level = state == LS_STATE_HALTED || state == LS_STATE_STUCK ? LS_LOG_ERROR
+                              : state == LS_STATE_RETRYING                        ? LS_LOG_WARN
+                                                                                  : LS_LOG_INFO;
     ls_log(level, "sink state", "sink", instance->sink_config->name, "state", ls_state_name(state),
-           "reason", *reason ? reason : NULL, NULL);
+           "reason", *text ? text : NULL, NULL);
     ls_report_beat(instance, true);
+}
+
+static void fill_place(const struct ls_instance *instance, const struct ls_record *record,
+                       uint32_t records, char topic[LS_TOPIC_NAME_MAX], struct place *ret)
+{
+    const struct ls_entity_config *entity = instance->sink_config->entity;
+    *ret = (struct place){.topic = topic, .key_name = "key"};
+    ls_topic_state(entity, topic);
+    snprintf(ret->partition, sizeof(ret->partition), "%d", record->partition);
+    snprintf(ret->offset, sizeof(ret->offset), "%" PRId64, record->offset);
+    if (records > 1)
+        snprintf(ret->records, sizeof(ret->records), "%" PRIu32, records);
+    if (record->key != NULL)
+        ls_mask_key(entity->schema, record->key, record->key_len, &ret->key_name, ret->key);
+    if (record->reject != 0 && record->verdict == LS_POISON)
+        ret->reject = ls_reject_name((enum ls_reject)record->reject);
+}
+
+void ls_report_failure(struct ls_instance *instance, const struct ls_err *err,
+                       const struct ls_record *record, uint32_t records)
+{
+    struct ls_report *report = instance->report;
+    const struct ls_schema *schema = instance->sink_config->entity->schema;
+    int64_t now_ms = ls_mono_ms();
+    bool quotes = err->class == LS_ERR_POISON || err->class == LS_ERR_UNKNOWN ||
+                  ls_failures_unknown(&report->failures, err->code);
+    struct ls_err masked = *err;
+    ls_mask_text(schema, quotes, err->text, masked.text, sizeof(masked.text));
+    snprintf(report->raw, sizeof(report->raw), "%s", err->text);
+    report->view.failures[err->class]++;
+    if (err->class == LS_ERR_POISON && record != NULL)
+        snprintf(instance->last_error, sizeof(instance->last_error),
+                 "partition %d offset %" PRId64 ": %.400s", record->partition, record->offset,
+                 masked.text);
+    else
+        snprintf(instance->last_error, sizeof(instance->last_error), "%s", masked.text);
+    struct ls_failure *failure = ls_failures_note(&report->failures, &masked, now_ms);
+    if (failure == NULL)
+        return;
+    char topic[LS_TOPIC_NAME_MAX];
+    struct place place;
+    if (record != NULL)
+        fill_place(instance, record, records, topic, &place);
+    log_failure(report->beat.sink, failure, record != NULL ? &place : NULL);
+    ls_failures_said(failure, now_ms);
 }
 
 void ls_report_error(struct ls_instance *instance, const struct ls_err *err)
 {
-    struct ls_report *report = instance->report;
-    snprintf(instance->last_error, sizeof(instance->last_error), "%s", err->text);
-    int64_t now_ms = ls_mono_ms();
-    bool same = strcmp(report->said, err->text) == 0;
-    /* Poison differs in each line (offsets), so it is limited by time alone. */
-    if ((same || err->class == LS_ERR_POISON) && report->said_ms != 0 &&
-        now_ms - report->said_ms < SAY_AGAIN_MS) {
-        report->unsaid++;
-        return;
-    }
-    char code[16], repeats[24];
-    snprintf(code, sizeof(code), "%d", err->code);
-    snprintf(repeats, sizeof(repeats), "%" PRIu64, report->unsaid);
-    ls_log(err->class == LS_ERR_FATAL ? LS_LOG_ERROR : LS_LOG_WARN, "failure", "sink",
-           instance->sink_config->name, "class", ls_err_class_name(err->class), "code",
-           err->code ? code : NULL, "text", err->text, "unsaid", report->unsaid ? repeats : NULL,
-           NULL);
-    snprintf(report->said, sizeof(report->said), "%s", err->text);
-    report->said_ms = now_ms;
-    report->unsaid = 0;
+    ls_report_failure(instance, err, NULL, 0);
+}
+
+void ls_report_batch(struct ls_instance *instance, uint32_t records)
+{
+    ls_histogram_add(&instance->report->view.batch_records, records, 1);
+}
+
+void ls_report_request(struct ls_instance *instance, int64_t us)
+{
+    ls_histogram_add(&instance->report->view.request_s, (double)us / 1e6, 1);
+}
+
+void ls_report_applied(struct ls_instance *instance, int64_t at_ms, int64_t wall_ms)
+{
+    if (at_ms > 0)
+        ls_histogram_add(&instance->report->view.delay_s,
+                         wall_ms > at_ms ? (double)(wall_ms - at_ms) / 1e3 : 0, 1);
+}
+
+void ls_report_look(struct ls_instance *instance)
+{
+    instance->report->view.looks++;
 }

@@ -24,6 +24,7 @@ static const char *const state_names[] = {
     [LS_STATE_STARTING] = "STARTING", [LS_STATE_RUNNING] = "RUNNING",
     [LS_STATE_WAITING] = "WAITING",   [LS_STATE_RETRYING] = "RETRYING",
     [LS_STATE_HALTED] = "HALTED",     [LS_STATE_STOPPED] = "STOPPED",
+    [LS_STATE_STUCK] = "STUCK",
 };
 
 const char *ls_state_name(enum ls_state state)
@@ -69,6 +70,25 @@ static json_t *encode_partitions(const struct ls_heartbeat *heartbeat)
     return list;
 }
 
+/* What only newer readers know: they leave out what they do not find. */
+static void encode_later(const struct ls_heartbeat *heartbeat, json_t *root)
+{
+    if (heartbeat->state == LS_STATE_STUCK) {
+        json_object_set_new(root, "state", json_string(ls_state_name(LS_STATE_WAITING)));
+        json_object_set_new(root, "stuck", json_true());
+    }
+    if (heartbeat->breaker[0] != '\0') {
+        json_object_set_new(root, "breaker",
+                            clean_string(heartbeat->breaker, sizeof(heartbeat->breaker)));
+        json_object_set_new(root, "openings", json_integer((json_int_t)heartbeat->openings));
+    }
+    if (heartbeat->flow_max > 0) {
+        json_object_set_new(root, "flow_limit", json_integer(heartbeat->flow_limit));
+        json_object_set_new(root, "flow_max", json_integer(heartbeat->flow_max));
+    }
+    json_object_set_new(root, "rewinds", json_integer((json_int_t)heartbeat->rewinds));
+}
+
 static int dump_to_buf(const char *data, size_t len, void *opaque)
 {
     ls_buf_append(opaque, data, len);
@@ -96,6 +116,7 @@ void ls_heartbeat_encode(const struct ls_heartbeat *heartbeat, struct ls_buf *bu
                             json_integer((json_int_t)heartbeat->counts[v]));
     json_object_set_new(root, "counts", counts);
     json_object_set_new(root, "partitions", encode_partitions(heartbeat));
+    encode_later(heartbeat, root);
     json_dump_callback(root, dump_to_buf, buf, JSON_COMPACT);
     json_decref(root);
 }
@@ -210,6 +231,35 @@ static int get_partitions(const json_t *root, struct ls_heartbeat *heartbeat, st
     return 0;
 }
 
+/* A number that may be missing, 0 then. */
+static int get_later(const json_t *root, const char *name, uint64_t max, uint64_t *ret,
+                     struct ls_err *err)
+{
+    int64_t number = 0;
+    if (json_object_get(root, name) != NULL && get_i64(root, name, 0, &number, err) < 0)
+        return -1;
+    if ((uint64_t)number > max)
+        return bad(err, name, "small enough");
+    *ret = (uint64_t)number;
+    return 0;
+}
+
+static int decode_later(const json_t *root, struct ls_heartbeat *heartbeat, struct ls_err *err)
+{
+    uint64_t limit, max;
+    if (get_text(root, "breaker", heartbeat->breaker, sizeof(heartbeat->breaker), err) < 0 ||
+        get_later(root, "openings", INT64_MAX, &heartbeat->openings, err) < 0 ||
+        get_later(root, "rewinds", INT64_MAX, &heartbeat->rewinds, err) < 0 ||
+        get_later(root, "flow_limit", UINT32_MAX, &limit, err) < 0 ||
+        get_later(root, "flow_max", UINT32_MAX, &max, err) < 0)
+        return -1;
+    heartbeat->flow_limit = (uint32_t)limit;
+    heartbeat->flow_max = (uint32_t)max;
+    if (heartbeat->state == LS_STATE_WAITING && json_is_true(json_object_get(root, "stuck")))
+        heartbeat->state = LS_STATE_STUCK;
+    return 0;
+}
+
 static int decode_object(const json_t *root, struct ls_heartbeat *heartbeat, struct ls_err *err)
 {
     int64_t consumed;
@@ -229,6 +279,8 @@ static int decode_object(const json_t *root, struct ls_heartbeat *heartbeat, str
     if (!json_is_number(rate) || json_number_value(rate) < 0)
         return bad(err, "rate", "a number from 0");
     heartbeat->rate = json_number_value(rate);
+    if (decode_later(root, heartbeat, err) < 0)
+        return -1;
     return get_partitions(root, heartbeat, err);
 }
 

@@ -17,6 +17,12 @@ enum ls_state {
     LS_STATE_RETRYING, /* work in hand is being sent again */
     LS_STATE_HALTED,   /* FATAL: a person has to act */
     LS_STATE_STOPPED,
+    /*
+     * Something is left to do, nothing got its final verdict for a minute, and none of the other
+     * states explains it; reason says what it waits for. In JSON it is WAITING with "stuck": true,
+     * which readers from before it was known take for WAITING.
+     */
+    LS_STATE_STUCK,
 };
 const char *ls_state_name(enum ls_state state); /* "RUNNING" */
 
@@ -39,6 +45,12 @@ struct ls_heartbeat {
     uint64_t counts[LS_VERDICTS]; /* final verdicts since start, and RETRY: records sent again */
     uint64_t consumed;            /* records read since start */
     double rate;                  /* records/s with a final verdict, over the last seconds */
+    /* Of the lane that stands worst; not told by older workers: "" and 0. */
+    char breaker[12];    /* "closed", "open", "half-open" */
+    uint64_t openings;   /* of all lanes' breakers, since start */
+    uint32_t flow_limit; /* records that may be out at once now ... */
+    uint32_t flow_max;   /* ... and at most */
+    uint64_t rewinds;    /* times that the store had gone back, since start */
     struct ls_heartbeat_partition *partitions;
     size_t n_partitions;
 };

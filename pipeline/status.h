@@ -25,6 +25,7 @@ enum ls_sink_state {
     LS_SINK_WAITING,
     LS_SINK_RETRYING,
     LS_SINK_HALTED,
+    LS_SINK_STUCK,
     LS_SINK_STOPPED, /* the last instance left cleanly */
     LS_SINK_LOST,    /* the last instance fell silent */
     LS_SINK_NEVER,   /* no instance was ever heard of */
@@ -46,6 +47,11 @@ struct ls_status_sink {
     uint64_t quarantined;  /* entries of the quarantine topic that are open */
     bool quarantined_more; /* at least so many */
     int32_t unowned;       /* partitions without a worker, while some instance is alive */
+    char breaker[12];      /* of the instance that stands worst: "closed", "open"; "" not told */
+    uint64_t openings;     /* of breakers, all instances */
+    uint32_t flow_limit;   /* records that may be out at once, where it is the smallest part ... */
+    uint32_t flow_max;     /* ... of what is configured; 0 not told */
+    uint64_t rewinds;      /* times that the store had gone back, all instances */
     const struct ls_heartbeat *instances; /* those that are alive; borrowed until the next gather */
     size_t n_instances;
 };

@@ -18,8 +18,8 @@ enum { POLL_MS = 20, STALL_MS = 10 * 1000, WAKE_MS = 500 };
 
 static const char *const names[] = {
     [LS_SINK_STARTING] = "STARTING", [LS_SINK_RUNNING] = "RUNNING", [LS_SINK_WAITING] = "WAITING",
-    [LS_SINK_RETRYING] = "RETRYING", [LS_SINK_HALTED] = "HALTED",   [LS_SINK_STOPPED] = "STOPPED",
-    [LS_SINK_LOST] = "LOST",         [LS_SINK_NEVER] = "NEVER RUN",
+    [LS_SINK_RETRYING] = "RETRYING", [LS_SINK_HALTED] = "HALTED",   [LS_SINK_STUCK] = "STUCK",
+    [LS_SINK_STOPPED] = "STOPPED",   [LS_SINK_LOST] = "LOST",       [LS_SINK_NEVER] = "NEVER RUN",
 };
 
 const char *ls_sink_state_name(enum ls_sink_state state)
@@ -165,6 +165,8 @@ static int severity(enum ls_state state)
 {
     switch (state) {
     case LS_STATE_HALTED:
+        return 6;
+    case LS_STATE_STUCK:
         return 5;
     case LS_STATE_RETRYING:
         return 4;
@@ -183,6 +185,7 @@ static enum ls_sink_state sink_state(enum ls_state state)
         [LS_STATE_STARTING] = LS_SINK_STARTING, [LS_STATE_RUNNING] = LS_SINK_RUNNING,
         [LS_STATE_WAITING] = LS_SINK_WAITING,   [LS_STATE_RETRYING] = LS_SINK_RETRYING,
         [LS_STATE_HALTED] = LS_SINK_HALTED,     [LS_STATE_STOPPED] = LS_SINK_STOPPED,
+        [LS_STATE_STUCK] = LS_SINK_STUCK,
     };
     return states[state];
 }
@@ -199,6 +202,21 @@ static void add_counts(const struct ls_heartbeat *beat, struct ls_status_sink *r
     ret->consumed += beat->consumed;
 }
 
+/* Breaker and limit of the instance that stands worst. */
+static void fold_pressure(const struct ls_heartbeat *beat, struct ls_status_sink *ret)
+{
+    bool worse = ret->breaker[0] == '\0' || strcmp(ret->breaker, "closed") == 0;
+    if (worse && beat->breaker[0] != '\0')
+        snprintf(ret->breaker, sizeof(ret->breaker), "%s", beat->breaker);
+    ret->openings += beat->openings;
+    ret->rewinds += beat->rewinds;
+    if (beat->flow_max > 0 && (ret->flow_max == 0 || (double)beat->flow_limit / beat->flow_max <
+                                                         (double)ret->flow_limit / ret->flow_max)) {
+        ret->flow_limit = beat->flow_limit;
+        ret->flow_max = beat->flow_max;
+    }
+}
+
 void ls_status_fold(const struct ls_heartbeat *beats, size_t n, int64_t now_ms,
                     struct ls_heartbeat *alive, struct ls_status_sink *ret)
 {
@@ -212,6 +230,7 @@ void ls_status_fold(const struct ls_heartbeat *beats, size_t n, int64_t now_ms,
             continue;
         alive[ret->n_instances++] = *beat;
         add_counts(beat, ret);
+        fold_pressure(beat, ret);
         ret->rate += beat->rate;
         if (worst == NULL || severity(beat->state) > severity(worst->state))
             worst = beat;

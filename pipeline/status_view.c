@@ -126,6 +126,27 @@ static void print_text(const char *sink, const char *what, const char *text, str
     ls_buf_append_char(buf, '\n');
 }
 
+/* What breaker and flow do, where it is not the ordinary. */
+static void print_pressure(const struct ls_status_sink *sink, struct ls_buf *buf)
+{
+    char limit[32], max[32];
+    const char *name = sink->sink->name;
+    bool broken = sink->breaker[0] != '\0' && strcmp(sink->breaker, "closed") != 0;
+    if (broken)
+        ls_buf_printf(buf, "  %s: breaker %s: %s (opened %" PRIu64 " times)\n", name, sink->breaker,
+                      strcmp(sink->breaker, "open") == 0 ? "nothing is sent until the next probe"
+                                                         : "a probe is with the store",
+                      sink->openings);
+    /* A limit that is just below the most is what a busy store looks like. */
+    if (sink->flow_max > 0 && sink->flow_limit <= sink->flow_max / 2)
+        ls_buf_printf(buf, "  %s: the store's answers allow %s of %s records at once\n", name,
+                      ls_human_count(sink->flow_limit, limit, sizeof(limit)),
+                      ls_human_count(sink->flow_max, max, sizeof(max)));
+    if (sink->rewinds > 0)
+        ls_buf_printf(buf, "  %s: was read again from the store's marks %" PRIu64 " times\n", name,
+                      sink->rewinds);
+}
+
 static void print_notes(const struct ls_status_sink *sink, int64_t now_ms, struct ls_buf *buf)
 {
     const char *name = sink->sink->name;
@@ -135,6 +156,7 @@ static void print_notes(const struct ls_status_sink *sink, int64_t now_ms, struc
         print_text(name, "", sink->reason, buf);
     if (sink->last_error[0] != '\0' && strcmp(sink->last_error, sink->reason) != 0)
         print_text(name, "last error: ", sink->last_error, buf);
+    print_pressure(sink, buf);
     if (sink->state == LS_SINK_RUNNING && sink->unowned > 0)
         ls_buf_printf(buf, "  %s: %d partitions have no worker at the moment\n", name,
                       sink->unowned);
@@ -219,6 +241,14 @@ static json_t *sink_json(const struct ls_status_sink *sink)
     json_object_set_new(object, "quarantined", json_integer((json_int_t)sink->quarantined));
     json_object_set_new(object, "reason", text_json(sink->reason));
     json_object_set_new(object, "last_error", text_json(sink->last_error));
+    json_object_set_new(object, "breaker",
+                        sink->breaker[0] ? text_json(sink->breaker) : json_null());
+    json_object_set_new(object, "breaker_openings", json_integer((json_int_t)sink->openings));
+    json_object_set_new(object, "flow_limit",
+                        sink->flow_max ? json_integer(sink->flow_limit) : json_null());
+    json_object_set_new(object, "flow_max",
+                        sink->flow_max ? json_integer(sink->flow_max) : json_null());
+    json_object_set_new(object, "rewinds", json_integer((json_int_t)sink->rewinds));
     json_object_set_new(object, "heard_ms",
                         sink->heard_ms ? json_integer(sink->heard_ms) : json_null());
     json_object_set_new(object, "partitions_without_worker", json_integer(sink->unowned));

@@ -1,0 +1,221 @@
+/* What Prometheus reads, the health pages, and where a process listens. */
+#include <criterion/criterion.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "consumers/health.h"
+
+static void expect_has(struct ls_buf *page, const char *text)
+{
+    cr_expect(strstr(ls_buf_cstr(page), text) != NULL, "'%s' is not in:\n%s", text, page->data);
+}
+
+Test(metrics, a_histogram_counts_cumulatively_and_a_value_on_a_bound_is_within_it)
+{
+    struct ls_histogram histogram = {.buckets = &ls_buckets_records};
+    ls_histogram_add(&histogram, 1, 1);
+    ls_histogram_add(&histogram, 4, 2);
+    ls_histogram_add(&histogram, 1e9, 1);
+    struct ls_buf page = {0};
+    struct ls_labels labels = {{{"sink", "a"}}};
+    ls_metric_histogram(&page, "x", &labels, &histogram);
+    expect_has(&page, "x_bucket{sink=\"a\",le=\"1\"} 1\n");
+    expect_has(&page, "x_bucket{sink=\"a\",le=\"4\"} 3\n");
+    expect_has(&page, "x_bucket{sink=\"a\",le=\"65536\"} 3\n");
+    expect_has(&page, "x_bucket{sink=\"a\",le=\"+Inf\"} 4\n");
+    expect_has(&page, "x_sum{sink=\"a\"} 1000000009\n");
+    expect_has(&page, "x_count{sink=\"a\"} 4\n");
+    ls_buf_free(&page);
+}
+
+Test(metrics, label_values_are_escaped)
+{
+    struct ls_buf page = {0};
+    struct ls_labels labels = {{{"reason", "a \"b\" \\ c\nd"}}};
+    ls_metric_value(&page, "x", &labels, 0.5);
+    expect_has(&page, "x{reason=\"a \\\"b\\\" \\\\ c\\nd\"} 0.5\n");
+    ls_buf_clear(&page);
+    ls_metric_value(&page, "x", NULL, NAN);
+    expect_has(&page, "x NaN\n");
+    ls_buf_free(&page);
+}
+
+Test(metrics, the_process_tells_of_itself)
+{
+    struct ls_buf page = {0};
+    ls_metric_process(&page);
+    expect_has(&page, "# TYPE process_cpu_seconds_total counter\n");
+    double start_s = -1, resident = -1;
+    const char *at = strstr(ls_buf_cstr(&page), "\nprocess_start_time_seconds ");
+    cr_assert_not_null(at);
+    cr_assert_eq(sscanf(at, "\nprocess_start_time_seconds %lf", &start_s), 1);
+    cr_expect_float_eq(start_s, (double)ls_wall_us() / 1e6, 600);
+    at = strstr(page.data, "\nprocess_resident_memory_bytes ");
+    cr_assert_not_null(at);
+    cr_assert_eq(sscanf(at, "\nprocess_resident_memory_bytes %lf", &resident), 1);
+    cr_expect_gt(resident, 100e3);
+    ls_buf_free(&page);
+}
+
+static struct ls_entity_config entity = {.name = (char *)"member", .partitions = 4};
+static struct ls_sink_config sinks[2] = {
+    {.name = (char *)"mysql", .kind = LS_SINK_MYSQL, .entity = &entity},
+    {.name = (char *)"redis-a", .kind = LS_SINK_REDIS, .entity = &entity},
+};
+
+struct fixture {
+    struct ls_stats *stats[2];
+    struct ls_stats_view view; /* as an instance has it */
+    struct ls_health health;
+    struct ls_buf page;
+};
+
+static void set_up(struct fixture *made)
+{
+    *made = (struct fixture){.stats = {ls_stats_new(&sinks[0]), ls_stats_new(&sinks[1])}};
+    made->health = (struct ls_health){.stats = made->stats, .n = 2, .version = "1.2.3"};
+    ls_stats_view_init(&made->view, 4, 1);
+    made->view.state = LS_STATE_RUNNING;
+}
+
+static void take_down(struct fixture *made)
+{
+    ls_health_free(&made->health);
+    ls_stats_view_free(&made->view);
+    ls_stats_free(made->stats[0]);
+    ls_stats_free(made->stats[1]);
+    ls_buf_free(&made->page);
+}
+
+static unsigned get(struct fixture *made, const char *path)
+{
+    ls_buf_clear(&made->page);
+    for (size_t i = 0; i < LS_HEALTH_PAGES; i++)
+        if (strcmp(ls_health_pages[i].path, path) == 0)
+            return ls_health_pages[i].write(&made->health, &made->page);
+    return 404;
+}
+
+Test(health, metrics_tell_what_the_instance_published)
+{
+    struct fixture made;
+    set_up(&made);
+    made.view.counts[LS_APPLIED] = 10;
+    made.view.counts[LS_STALE] = 5;
+    made.view.consumed = 15;
+    made.view.partitions[2] = (struct ls_partition_stats){
+        .owned = true, .lag = 7, .oldest_ms = ls_wall_us() / 1000 - 90000};
+    made.view.partitions[3] = (struct ls_partition_stats){.owned = true, .lag = -1};
+    made.view.lanes[0] = (struct ls_lane_stats){.breaker = LS_VIEW_OPEN, .openings = 3};
+    ls_stats_publish(made.stats[0], &made.view);
+    cr_expect_eq(get(&made, "/metrics"), 200);
+    expect_has(&made.page, "lockstep_build_info{version=\"1.2.3\"} 1\n");
+    expect_has(&made.page,
+               "lockstep_sink_state{entity=\"member\",sink=\"mysql\",state=\"running\"} 1\n");
+    expect_has(&made.page,
+               "lockstep_sink_state{entity=\"member\",sink=\"redis-a\",state=\"starting\"} 1\n");
+    expect_has(&made.page,
+               "lockstep_records_total{entity=\"member\",sink=\"mysql\",verdict=\"stale\"} 5\n");
+    expect_has(&made.page,
+               "lockstep_lag_records{entity=\"member\",sink=\"mysql\",partition=\"2\"} 7\n");
+    expect_has(&made.page, "lockstep_partitions_owned{entity=\"member\",sink=\"mysql\"} 2\n");
+    expect_has(&made.page, "lockstep_breaker_state{entity=\"member\",sink=\"mysql\",lane=\"0\","
+                           "state=\"open\"} 1\n");
+    expect_has(&made.page,
+               "lockstep_behind_seconds{entity=\"member\",sink=\"mysql\",partition=\"2\"} 90");
+    cr_expect_null(strstr(made.page.data, "partition=\"3\""), "what is not known is not told");
+    cr_expect_null(strstr(made.page.data, "partition=\"0\""), "nor what is others' to tell");
+    take_down(&made);
+}
+
+Test(health, a_loop_that_does_not_turn_is_unhealthy_and_nothing_else_is)
+{
+    struct fixture made;
+    set_up(&made);
+    made.view.state = LS_STATE_HALTED;
+    ls_stats_publish(made.stats[0], &made.view);
+    cr_expect_eq(get(&made, "/healthz"), 200, "a restart would not mend it");
+    ls_stats_turn_at(made.stats[1], ls_mono_ms() - LS_LOOP_STALLED_MS - 5000);
+    cr_expect_eq(get(&made, "/healthz"), 503);
+    expect_has(&made.page, "redis-a: its loop has not turned for 35 s\n");
+    ls_stats_turn(made.stats[1]);
+    cr_expect_eq(get(&made, "/healthz"), 200);
+    take_down(&made);
+}
+
+Test(health, ready_is_all_sinks_running_or_standing_by)
+{
+    struct fixture made;
+    set_up(&made);
+    ls_stats_publish(made.stats[0], &made.view);
+    cr_expect_eq(get(&made, "/readyz"), 503, "the other one has only begun");
+    expect_has(&made.page, "mysql: RUNNING\nredis-a: STARTING\n");
+    made.view.state = LS_STATE_STUCK;
+    snprintf(made.view.reason, sizeof(made.view.reason), "waits for the store");
+    ls_stats_publish(made.stats[1], &made.view);
+    cr_expect_eq(get(&made, "/readyz"), 503);
+    expect_has(&made.page, "redis-a: STUCK: waits for the store\n");
+    made.view.state = LS_STATE_WAITING;
+    made.view.standby = true;
+    ls_stats_publish(made.stats[1], &made.view);
+    cr_expect_eq(get(&made, "/readyz"), 200);
+    take_down(&made);
+}
+
+Test(listen, takes_what_people_write)
+{
+    static const struct {
+        const char *text, *host, *port;
+    } cases[] = {
+        {"9464", "127.0.0.1", "9464"},
+        {":9464", "127.0.0.1", "9464"},
+        {"0.0.0.0:80", "0.0.0.0", "80"},
+        {"[::1]:9464", "::1", "9464"},
+        {"metrics.local:0", "metrics.local", "0"},
+    };
+    for (size_t i = 0; i < LS_COUNT(cases); i++) {
+        struct ls_listen listen;
+        struct ls_err err = {0};
+        cr_assert_eq(ls_listen_parse(cases[i].text, &listen, &err), 0, "%s", err.text);
+        cr_expect_str_eq(listen.host, cases[i].host);
+        cr_expect_str_eq(listen.port, cases[i].port);
+    }
+}
+
+Test(listen, refuses_what_cannot_be_meant)
+{
+    static const char *const cases[] = {"",         ":",     "host:", "host:http", "1.2.3.4:70000",
+                                        "::1:9464", "[::1]", "[]:1",  "a b:1"};
+    for (size_t i = 0; i < LS_COUNT(cases); i++) {
+        struct ls_listen listen;
+        struct ls_err err = {0};
+        cr_expect_eq(ls_listen_parse(cases[i], &listen, &err), -1, "'%s'", cases[i]);
+        cr_expect(strstr(err.text, "expected ADDRESS:PORT") != NULL, "%s", err.text);
+    }
+}
+
+static unsigned count_page(void *opaque, struct ls_buf *body)
+{
+    (*(int *)opaque)++;
+    ls_buf_append_str(body, "here\n");
+    return 200;
+}
+
+Test(http, a_port_that_is_taken_is_told)
+{
+    static const struct ls_page page = {"/x", "text/plain", count_page};
+    int called = 0;
+    struct ls_listen listen;
+    struct ls_err err = {0};
+    cr_assert_eq(ls_listen_parse("127.0.0.1:0", &listen, &err), 0);
+    struct ls_http *http = ls_http_open(&listen, &page, 1, &called, &err);
+    cr_assert_not_null(http, "%s", err.text);
+    cr_assert_eq(ls_listen_parse(ls_http_address(http), &listen, &err), 0, "%s", err.text);
+    cr_expect_null(ls_http_open(&listen, &page, 1, &called, &err));
+    cr_expect(strstr(err.text, "another process listens there") != NULL, "%s", err.text);
+    cr_expect_eq(called, 0);
+    ls_http_close(http);
+}
