@@ -17,6 +17,8 @@ void fake_reset(void)
     fake.looks = 0;
     fake.unsure = NULL;
     fake.has_data = fake.no_reads = false;
+    fake.unit_max = 0;
+    fake.units_refused = 0;
     fake.decide = NULL;
     pthread_mutex_unlock(&fake.lock);
 }
@@ -57,6 +59,21 @@ void fake_no_reads(bool no_reads)
     pthread_mutex_lock(&fake.lock);
     fake.no_reads = no_reads;
     pthread_mutex_unlock(&fake.lock);
+}
+
+void fake_take_at_most(uint32_t n_records)
+{
+    pthread_mutex_lock(&fake.lock);
+    fake.unit_max = n_records;
+    pthread_mutex_unlock(&fake.lock);
+}
+
+unsigned fake_units_refused(void)
+{
+    pthread_mutex_lock(&fake.lock);
+    unsigned n = fake.units_refused;
+    pthread_mutex_unlock(&fake.lock);
+    return n;
 }
 
 struct ls_mark fake_mark(int32_t partition)
@@ -152,6 +169,18 @@ static void apply_record(struct ls_unit *unit, struct ls_record *record)
 }
 
 /* With the lock held, as all that follows. */
+static bool refuse_unit(struct ls_unit *unit)
+{
+    if (fake.unit_max == 0 || unit->n_records <= fake.unit_max)
+        return false;
+    struct ls_err err;
+    ls_err_set(&err, LS_ERR_RETRY, 429, "too much at once");
+    err.overload = true;
+    ls_unit_fail(unit, &err);
+    fake.units_refused++;
+    return true;
+}
+
 static void look(struct ls_unit *unit)
 {
     struct ls_err err = {0};
@@ -198,7 +227,8 @@ static void run_lane(struct ls_sink *sink, unsigned index, struct ls_lane *lane)
         if (fake.unsure != NULL)
             ls_lane_unsure(lane, fake.unsure);
         fake.unsure = NULL;
-        for (uint32_t i = 0; i < unit->n_records; i++)
+        bool refused = refuse_unit(unit);
+        for (uint32_t i = 0; !refused && i < unit->n_records; i++)
             if (unit->records[i]->verdict == LS_PENDING)
                 apply_record(unit, unit->records[i]);
         if (unit->look != NULL)

@@ -27,6 +27,8 @@ struct fake_store {
     struct ls_mark seen[FAKE_PARTITIONS]; /* by the lane, at its last look or writing */
     unsigned looks;                       /* that were answered */
     const char *unsure;                   /* the lane says this of its next unit, once */
+    uint32_t unit_max;                    /* records of a unit that is not refused; 0: any */
+    unsigned units_refused;
     /* Verdict of a record, and the failure that goes with RETRY, POISON or FATAL in *err. */
     enum ls_verdict (*decide)(const struct ls_record *record, struct ls_err *err);
 };
@@ -42,6 +44,10 @@ unsigned fake_tries(const char *key);
 struct ls_mark fake_mark(int32_t partition);
 void fake_no_reads(bool no_reads);
 void fake_decide(enum ls_verdict (*decide)(const struct ls_record *record, struct ls_err *err));
+
+/* Refuses, for its load, whole units of more records than that (0: none), and counts them. */
+void fake_take_at_most(uint32_t n_records);
+unsigned fake_units_refused(void);
 
 /* Whether every partition's mark covers that offset. */
 bool fake_all_marked(int64_t offset);

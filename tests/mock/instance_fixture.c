@@ -52,22 +52,38 @@ void instance_stop(void)
     free(sink.name);
 }
 
-void put_up_to(const char *key, int64_t from, int64_t up_to)
+static void produce(const char *key, int64_t n)
 {
     int32_t partition = ls_partition_of(ls_shard_of(key, strlen(key)), FAKE_PARTITIONS);
     struct ls_envelope envelope = {.schema_version = 1};
-    for (int64_t n = from; n <= up_to; n++) {
-        struct ls_value value = {.present = true, .number = n};
-        struct ls_buf wire = {0};
-        ls_wire_encode(schema, &envelope, &value, &wire);
-        cr_assert_eq(rd_kafka_producev(
-                         mock.owner, RD_KAFKA_V_TOPIC(STATE), RD_KAFKA_V_PARTITION(partition),
-                         RD_KAFKA_V_KEY(key, strlen(key)), RD_KAFKA_V_VALUE(wire.data, wire.len),
-                         RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_END),
-                     RD_KAFKA_RESP_ERR_NO_ERROR);
-        ls_buf_free(&wire);
-    }
+    struct ls_value value = {.present = true, .number = n};
+    struct ls_buf wire = {0};
+    ls_wire_encode(schema, &envelope, &value, &wire);
+    cr_assert_eq(
+        rd_kafka_producev(mock.owner, RD_KAFKA_V_TOPIC(STATE), RD_KAFKA_V_PARTITION(partition),
+                          RD_KAFKA_V_KEY(key, strlen(key)), RD_KAFKA_V_VALUE(wire.data, wire.len),
+                          RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_END),
+        RD_KAFKA_RESP_ERR_NO_ERROR);
+    ls_buf_free(&wire);
+}
+
+static void flush(void)
+{
     cr_assert_eq(rd_kafka_flush(mock.owner, 10000), RD_KAFKA_RESP_ERR_NO_ERROR);
+}
+
+void put_up_to(const char *key, int64_t from, int64_t up_to)
+{
+    for (int64_t n = from; n <= up_to; n++)
+        produce(key, n);
+    flush();
+}
+
+void put_together(char (*keys)[16], int n)
+{
+    for (int i = 0; i < n; i++)
+        produce(keys[i], i);
+    flush();
 }
 
 void put(const char *key, int64_t n)

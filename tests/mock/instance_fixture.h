@@ -30,6 +30,8 @@ void instance_stop(void);
 
 /* Records of one key with n = from to up_to, in one message set, so that they are read together. */
 void put_up_to(const char *key, int64_t from, int64_t up_to);
+/* Keys of one partition, likewise. */
+void put_together(char (*keys)[16], int n);
 void put(const char *key, int64_t n);
 /* A key of each partition; reached() tells how many of them the store has. */
 void put_everywhere(const char *prefix);
