@@ -111,6 +111,10 @@ class Proxy:
         """Open connections are closed, new ones refused."""
         self._enable(False)
 
+    def enable(self):
+        """After cut(): connections are taken again; other faults stay."""
+        self._enable(True)
+
     def heal(self):
         """No fault is left."""
         for toxic in self.toxics():
@@ -167,7 +171,6 @@ class Proxy:
     def _enable(self, on):
         call("POST", f"/proxies/{self.name}", {"enabled": on})
 
-
 class _Fault(contextlib.AbstractContextManager):
     """A fault that goes on; ends with the `with`, or by end()."""
 
@@ -207,6 +210,10 @@ class Group:
     def cut(self):
         for node in self.nodes:
             node.cut()
+
+    def enable(self):
+        for node in self.nodes:
+            node.enable()
 
     def heal(self):
         for node in self.nodes:

@@ -22,12 +22,15 @@ CONFIG_PATH = Path(os.environ["LOCKSTEP_CONFIG"])
 CONFIG = yaml.safe_load(CONFIG_PATH.read_text(encoding="utf-8"))
 SINKS = list(CONFIG["sinks"])
 POLL_S = 0.05
+# below 1 where tests are expected to fail, which they mostly do by waiting in vain
+PATIENCE = float(os.environ.get("LOCKSTEP_TEST_PATIENCE", "1"))
 
 _started = []
 
 
 def wait_until(condition, what, timeout_s=60):
     """Polls until condition() is truthy and returns it; fails with `what` and the last value."""
+    timeout_s *= PATIENCE
     deadline = time.monotonic() + timeout_s
     waiter = threading.Event()
     while True:
@@ -161,7 +164,7 @@ def wait_caught_up(sinks=SINKS, config=None, timeout_s=120):
     """All of them RUNNING, with nothing left to do."""
     named = [word for name in sinks for word in ("--sink", name)]
     # one look a second, which leaves the processor to those who work; it takes STOPPED, too
-    limit = f"--until-caught-up={timeout_s}"
+    limit = f"--until-caught-up={max(1, round(timeout_s * PATIENCE))}"
     lockstep("status", *named, limit, config=config, timeout_s=timeout_s + 60)
 
     def caught_up():

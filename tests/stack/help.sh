@@ -46,6 +46,12 @@ Sometimes:
                         ./dev bench
     fuzz            fuzz every target, or one, for 60 seconds or as many as are given
                         ./dev fuzz wire 300
+    chaos           break the whole stack at random under load, and prove every store; what breaks
+                    follows from --seed, and --report FILE keeps what happened
+                        ./dev chaos --minutes 30 --seed 7 --report chaos.md
+    knockout        take the handlers of faults out one by one, and expect a test to fail;
+                    --list only says which, --commit REV takes them from a commit
+                        ./dev knockout redis
     help            this text
                         ./dev help stack
 

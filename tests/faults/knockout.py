@@ -1,0 +1,280 @@
+#!/usr/bin/env python3
+"""Takes the handlers of faults out, one by one, and expects a test to fail: else it proves nothing.
+
+    knockout.py [--list] [--commit REV] [NAME]...
+
+tests/faults/knockouts/AREA.yaml lists them; only those with a NAME in their area, test, file or
+reason run, where names are given:
+
+    - test: a_redis_master_that_was_flushed     # a test whose name holds this must fail, when in
+      file: consumers/redis_apply.c             # this file
+      find: "if (unexpected)"                   # this text, which is there exactly once,
+      replace: "if (false)"                     # is replaced by this
+      why: a mark is never written over one that is not the last seen
+      servers: [kafka, redis-a]                 # optional: all that the test needs; else the nine
+
+The tree is copied once, next to the downloads, and built there, so that a knockout compiles one
+file and links; the checkout itself is never touched. Each run gets a fresh stack (LOCKSTEP_STACK,
+default "knockout"). A test that does not pass with nothing taken out is an error too: it runs first.
+"""
+
+import argparse
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests" / "stack"))
+
+from instance import cache_root, locked  # noqa: E402
+
+ENTRIES = ROOT / "tests" / "faults" / "knockouts"
+KEYS = {"test", "file", "find", "replace", "why"}
+TARGETS = ("cli/lockstep", "cli/lockstep-link", "tests/gen/gen-members")
+PATIENCE = "0.5"  # a test that fails mostly waits in vain
+TEST_TIMEOUT_S = 900
+LOG_LINES = 30
+
+
+class Trouble(Exception):
+    """Why an entry could not be judged."""
+
+
+@dataclass
+class Entry:
+    area: str
+    test: str
+    file: str
+    find: str
+    replace: str
+    why: str
+    servers: tuple = ()
+
+    @property
+    def title(self):
+        return f"{self.area}: {self.file}: {self.why}"
+
+    def matches(self, names):
+        text = f"{self.title} {self.test}"
+        return not names or any(name in text for name in names)
+
+
+def read_entries():
+    found = []
+    for path in sorted(ENTRIES.glob("*.yaml")):
+        for number, item in enumerate(yaml.safe_load(path.read_text(encoding="utf-8")) or [], 1):
+            where = f"{path.name}, entry {number}"
+            if not isinstance(item, dict) or not KEYS <= set(item) <= KEYS | {"servers"}:
+                raise Trouble(f"{where}: expected exactly {', '.join(sorted(KEYS))}, and servers")
+            servers = tuple(item.pop("servers", ()))
+            found.append(Entry(path.stem, **{k: str(v) for k, v in item.items()}, servers=servers))
+    return found
+
+
+class Copy:
+    """The copied tree and its build directory; kept between runs, so that builds stay short."""
+
+    def __init__(self, folder, commit):
+        self.tree, self.build = folder / "tree", folder / "build"
+        self.tree.mkdir(parents=True, exist_ok=True)
+        self._take_files(commit)
+        if not (self.build / "build.ninja").exists():
+            shutil.rmtree(self.build, ignore_errors=True)
+            # without -Werror: what is taken out leaves things unused
+            self._run(["meson", "setup", "-Dwerror=false", str(self.build), str(self.tree)])
+        self.compile()
+
+    def _take_files(self, commit):
+        """Only what differs is written, so that only that is compiled again."""
+        wanted = {}
+        if commit:
+            names = self._git("ls-tree", "-r", "-z", "--name-only", commit)
+            for name in filter(None, names.decode().split("\0")):
+                wanted[name] = self._git("show", f"{commit}:{name}")
+        else:
+            listed = self._git("ls-files", "-z", "--cached", "--others", "--exclude-standard")
+            for name in filter(None, listed.decode().split("\0")):
+                path = ROOT / name
+                if path.is_file():
+                    wanted[name] = path.read_bytes()
+        for path in self.tree.rglob("*"):
+            name = str(path.relative_to(self.tree))
+            if path.is_file() and name not in wanted and "__pycache__" not in name:
+                path.unlink()
+        for name, content in wanted.items():
+            path = self.tree / name
+            if not path.is_file() or path.read_bytes() != content:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content)
+            if (ROOT / name).exists():
+                path.chmod((ROOT / name).stat().st_mode & 0o777)
+
+    def _git(self, *words):
+        return subprocess.run(["git", "-C", str(ROOT), *words], check=True, capture_output=True).stdout
+
+    def _run(self, command):
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise Trouble(f"{command[0]}: {done.stdout[-2000:]}{done.stderr[-2000:]}")
+
+    def compile(self):
+        self._run(["ninja", "--quiet", "-j2", "-C", str(self.build), *TARGETS])
+
+    def without(self, entry):
+        """A context manager: the tree, built with the entry's handler taken out."""
+        return Without(self, entry)
+
+
+class Without:
+    def __init__(self, copy, entry):
+        self.copy, self.entry = copy, entry
+        self.path = copy.tree / entry.file
+
+    def __enter__(self):
+        if not self.path.is_file():
+            raise Trouble(f"there is no {self.entry.file}")
+        self.before = self.path.read_text(encoding="utf-8")
+        times = self.before.count(self.entry.find)
+        if times != 1:
+            raise Trouble(f"its text is there {times} times in {self.entry.file}, not once")
+        self.path.write_text(self.before.replace(self.entry.find, self.entry.replace), encoding="utf-8")
+        try:
+            self.copy.compile()
+        except Trouble as trouble:
+            self.__exit__()
+            raise Trouble(f"does not build without it: {trouble}") from None
+
+    def __exit__(self, *exc):
+        self.path.write_text(self.before, encoding="utf-8")
+
+
+class Runner:
+    """Runs tests of the copy, each time on a fresh stack."""
+
+    def __init__(self, copy, log, stack):
+        self.copy, self.log = copy, log
+        self.environment = {
+            **os.environ,
+            "LOCKSTEP_STACK": stack,
+            "LOCKSTEP_BIN": str(copy.build / "lockstep"),
+            "LOCKSTEP_TEST_PATIENCE": PATIENCE,
+        }
+        self.environment.pop("LOCKSTEP_CONFIG", None)
+
+    def passes(self, entry):
+        """Whether the entry's tests pass. Raises Trouble if there are none."""
+        run_py = str(self.copy.tree / "tests" / "live" / "run.py")
+        self.stack("wipe")
+        try:
+            self.stack("up", *entry.servers)
+            listed = self.output([sys.executable, run_py, "--list", entry.test])
+            if not listed.strip():
+                raise Trouble(f"no test has '{entry.test}' in its name")
+            return self.ends_well([sys.executable, run_py, entry.test])
+        finally:
+            self.stack("wipe")
+
+    def stack(self, *words):
+        code = subprocess.run(
+            [sys.executable, str(self.copy.tree / "tests" / "stack" / "stack.py"), *words],
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=self.log,
+            stderr=self.log,
+            check=False,
+        ).returncode
+        if code != 0:
+            raise Trouble(f"stack {' '.join(words)}: exit code {code}; see {self.log.name}")
+
+    def output(self, command):
+        return subprocess.run(
+            command, env=self.environment, stdout=subprocess.PIPE, stderr=self.log, text=True, check=False
+        ).stdout
+
+    def ends_well(self, command):
+        """Exit code 0 within the time; what it leaves running is ended with it."""
+        child = subprocess.Popen(
+            command,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=self.log,
+            stderr=self.log,
+            start_new_session=True,  # a group of its own: servers are in others
+        )
+        try:
+            return child.wait(TEST_TIMEOUT_S) == 0
+        except subprocess.TimeoutExpired:
+            return False
+        finally:
+            try:
+                os.killpg(child.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+            child.wait()
+
+
+def say(outcome, begin, text):
+    print(f"{outcome:8} {time.monotonic() - begin:6.1f} s  {text}", flush=True)
+
+
+def judge(entries, runner):
+    """(caught, not caught or not judged); a line each."""
+    good = bad = 0
+    healthy = {}
+    for entry in entries:
+        begin = time.monotonic()
+        try:
+            if entry.test not in healthy:
+                healthy[entry.test] = runner.passes(entry)
+            if not healthy[entry.test]:
+                raise Trouble("the test fails with nothing taken out")
+            with runner.copy.without(entry):
+                caught = not runner.passes(entry)
+        except Trouble as trouble:
+            say("ERROR", begin, f"{entry.title}: {trouble}")
+            bad += 1
+            continue
+        say("caught" if caught else "MISSED", begin, f"{entry.title} ({entry.test})")
+        good, bad = good + caught, bad + (not caught)
+    return good, bad
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--list", action="store_true", help="only print the entries")
+    parser.add_argument("--commit", help="of this commit instead of the work tree")
+    parser.add_argument("names", nargs="*", help="only entries with one of these in them")
+    options = parser.parse_args()
+    try:
+        entries = [entry for entry in read_entries() if entry.matches(options.names)]
+        if options.list:
+            for entry in entries:
+                print(f"{entry.title} ({entry.test})")
+            return 0
+        if not entries:
+            raise Trouble("no entry matches; see --list")
+        stack = os.environ.get("LOCKSTEP_STACK") or "knockout"
+        if stack == "local":
+            raise Trouble("LOCKSTEP_STACK=local: the stack is wiped for every entry, so not 'local'")
+        folder = cache_root() / f"knockout-{stack}"
+        with locked(folder / "lock", "waiting for another run of the knockouts"):
+            copy = Copy(folder, options.commit)
+            with open(folder / "log", "w", encoding="utf-8") as log:
+                good, bad = judge(entries, Runner(copy, log, stack))
+            print(f"what the tests said: {folder / 'log'}")
+    except Trouble as trouble:
+        print(f"knockout: {trouble}", file=sys.stderr)
+        return 1
+    print(f"{good} passed, {bad} failed")
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
