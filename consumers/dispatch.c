@@ -123,6 +123,7 @@ static void settle_batches(struct ls_instance *instance, struct ls_lane_state *l
         instance->totals.consumed += batch->n_records;
         for (uint32_t i = 0; i < batch->n_records; i++)
             instance->totals.counts[batch->records[i].verdict]++;
+        ls_quarantine_settled(instance->quarantine, batch);
         for (uint32_t i = 0; i < batch->n_reach; i++) {
             const struct ls_reach *reach = &batch->reach[i];
             if (reach->partition < 0)
@@ -242,6 +243,7 @@ static int settle_unit(struct ls_instance *instance, struct ls_work *work, struc
         ls_rewind_unit(instance, work);
         return 0;
     }
+    ls_quarantine_weigh(instance->quarantine, unit);
     bool settled = false, fatal = unit->err.class == LS_ERR_FATAL;
     uint32_t again = settle_records(instance, work, &settled, &fatal);
     ls_send_answered(instance, work, settled);

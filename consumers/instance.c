@@ -20,6 +20,7 @@ void ls_instance_given(void *opaque, const int32_t *partitions, size_t n)
 {
     struct ls_instance *instance = opaque;
     instance->log_unsure = true;
+    ls_quarantine_look(instance->quarantine);
     for (size_t i = 0; i < n; i++)
         if (partitions[i] < instance->n_partitions)
             instance->partitions[partitions[i]] =

@@ -258,6 +258,15 @@ void ls_quarantine_close(struct ls_quarantine *quarantine);
 void ls_quarantine_put(struct ls_quarantine *quarantine, struct ls_batch *batch,
                        struct ls_record *record, int code, const char *text);
 /*
+ * A unit came back: weighs what its store refused for good. Above the sink's rate those records
+ * become FATAL and so does the unit, and none of them reaches the quarantine.
+ */
+void ls_quarantine_weigh(struct ls_quarantine *quarantine, struct ls_unit *unit);
+/* A batch is whole: closes the entries that its records outdate. Costs nothing where none is. */
+void ls_quarantine_settled(struct ls_quarantine *quarantine, const struct ls_batch *batch);
+/* Partitions were given: looks for the entries that their former owner has put. */
+void ls_quarantine_look(struct ls_quarantine *quarantine);
+/*
  * Lets go of a batch, or of all (NULL): writes that are not confirmed no longer count for them.
  */
 void ls_quarantine_forget(struct ls_quarantine *quarantine, const struct ls_batch *batch);

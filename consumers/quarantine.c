@@ -3,14 +3,22 @@
  * headers, keyed by where it stands in the log, so that reading it again replaces its entry. It
  * counts as final only when Kafka has confirmed the write (law 5): until then its batch stays open
  * and the watermark behind it. A broker that is away only delays that; nothing expires.
+ *
+ * What the store refuses goes there up to a rate; above it the sink halts (poison_rate.h). An entry
+ * is closed once a later record of its key is settled (open_entries.h); that is not waited for,
+ * since an entry that stays open by a crash is only requeued as stale.
  */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "consumers/instance_impl.h"
+#include "consumers/open_entries.h"
+#include "consumers/poison_rate.h"
 #include "pipeline/kafka.h"
+#include "pipeline/quarantine_entry.h"
 #include "pipeline/topics.h"
 
 enum { FLUSH_MS = 2000 };
@@ -23,6 +31,7 @@ struct entry {
     struct ls_record *record;
     bool sent;
     int code;
+    int64_t since_ms; /* wall clock */
     char text[256];
 };
 
@@ -33,6 +42,8 @@ struct ls_quarantine {
     struct entry entries; /* head of the ring */
     uint64_t n_unsent;
     struct ls_err failed; /* a refusal that no retry mends */
+    struct ls_open_entries *open;
+    struct ls_poison_rate rate;
 };
 
 static void unlink_entry(struct entry *entry)
@@ -115,6 +126,8 @@ struct ls_quarantine *ls_quarantine_open(struct ls_instance *instance)
     quarantine->entries.next = quarantine->entries.prev = &quarantine->entries;
     ls_topic_quarantine(instance->sink_config, quarantine->topic);
     ls_topic_state(instance->sink_config->entity, quarantine->source_topic);
+    quarantine->open = ls_open_entries_new(instance->config, instance->sink_config);
+    quarantine->rate.limit = instance->sink_config->quarantine_max_per_minute;
     return quarantine;
 }
 
@@ -146,62 +159,94 @@ void ls_quarantine_close(struct ls_quarantine *quarantine)
         next = entry->next;
         free(entry);
     }
+    ls_open_entries_free(quarantine->open);
     free(quarantine);
-}
-
-static void add_header(rd_kafka_headers_t *headers, const char *name, const char *text)
-{
-    rd_kafka_header_add(headers, name, -1, text, -1);
-}
-
-static void add_number(rd_kafka_headers_t *headers, const char *name, int64_t number)
-{
-    char digits[24];
-    snprintf(digits, sizeof(digits), "%" PRId64, number);
-    add_header(headers, name, digits);
-}
-
-static rd_kafka_headers_t *make_headers(const struct entry *entry)
-{
-    const struct ls_record *record = entry->record;
-    rd_kafka_headers_t *headers = rd_kafka_headers_new(12);
-    add_header(headers, "topic", entry->quarantine->source_topic);
-    add_number(headers, "partition", record->partition);
-    add_number(headers, "offset", record->offset);
-    add_number(headers, "version", (int64_t)record->version);
-    add_number(headers, "at", record->at_ms);
-    add_header(headers, "class", ls_reject_name((enum ls_reject)record->reject));
-    add_number(headers, "code", entry->code);
-    add_header(headers, "text", entry->text);
-    add_number(headers, "attempts", record->attempts + 1);
-    if (record->key != NULL)
-        rd_kafka_header_add(headers, "key", -1, record->key, record->key_len);
-    return headers;
 }
 
 /* Hands one entry to the producer; false when its queue is full. */
 static bool send_entry(struct ls_quarantine *quarantine, struct entry *entry)
 {
+    const struct ls_instance *instance = quarantine->instance;
     const struct ls_record *record = entry->record;
-    char key[LS_TOPIC_NAME_MAX + 40];
-    int key_len = snprintf(key, sizeof(key), "%s/%d/%" PRId64, quarantine->source_topic,
-                           record->partition, record->offset);
-    rd_kafka_headers_t *headers = make_headers(entry);
-    rd_kafka_resp_err_t code = rd_kafka_producev(
-        quarantine->instance->producer, RD_KAFKA_V_TOPIC(quarantine->topic),
-        RD_KAFKA_V_KEY(key, (size_t)key_len),
-        RD_KAFKA_V_VALUE(record->body ? (void *)(uintptr_t)record->body : (void *)(uintptr_t) "",
-                         record->body_len),
-        RD_KAFKA_V_HEADERS(headers), RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
-        RD_KAFKA_V_OPAQUE(entry), RD_KAFKA_V_END);
+    const char *class = ls_reject_name((enum ls_reject)record->reject);
+    struct ls_quarantine_entry written = {
+        .partition = record->partition,
+        .offset = record->offset,
+        .version = record->version,
+        .at_ms = record->at_ms,
+        .since_ms = entry->since_ms,
+        .key = {record->key, record->key_len},
+        .class = {class, (uint32_t)strlen(class)},
+        .text = {entry->text, (uint32_t)strlen(entry->text)},
+        .code = entry->code,
+        .attempts = record->attempts + 1u,
+        .body = {record->body ? record->body : "", record->body_len},
+    };
+    rd_kafka_resp_err_t code =
+        ls_quarantine_entry_send(instance->producer, instance->sink_config, &written, entry);
     if (code == RD_KAFKA_RESP_ERR_NO_ERROR) {
         entry->sent = true;
         quarantine->n_unsent--;
         return true;
     }
-    rd_kafka_headers_destroy(headers);
     note_failure(quarantine, code);
     return false;
+}
+
+/* An entry is closed by an empty message under its key; false when it cannot be sent now. */
+static bool close_entry(void *opaque, int32_t partition, int64_t offset)
+{
+    struct ls_quarantine *quarantine = opaque;
+    const struct ls_instance *instance = quarantine->instance;
+    struct ls_quarantine_entry closed = {.partition = partition, .offset = offset};
+    return ls_quarantine_entry_send(instance->producer, instance->sink_config, &closed, NULL) ==
+           RD_KAFKA_RESP_ERR_NO_ERROR;
+}
+
+void ls_quarantine_look(struct ls_quarantine *quarantine)
+{
+    ls_open_entries_look(quarantine->open);
+}
+
+void ls_quarantine_settled(struct ls_quarantine *quarantine, const struct ls_batch *batch)
+{
+    if (!ls_open_entries_wants(quarantine->open))
+        return;
+    for (uint32_t i = 0; i < batch->n_records; i++) {
+        const struct ls_record *record = &batch->records[i];
+        if (record->verdict == LS_APPLIED || record->verdict == LS_STALE)
+            ls_open_entries_settled(quarantine->open, record, close_entry, quarantine);
+    }
+}
+
+/* The newest reason among those of a unit. */
+static const char *reason_of(const struct ls_unit *unit)
+{
+    return unit->n_refusals > 0 ? unit->refusals[unit->n_refusals - 1].text : "";
+}
+
+void ls_quarantine_weigh(struct ls_quarantine *quarantine, struct ls_unit *unit)
+{
+    uint32_t poison = 0, taken = 0;
+    for (uint32_t i = 0; i < unit->n_records; i++) {
+        poison += unit->records[i]->verdict == LS_POISON;
+        taken += unit->records[i]->verdict == LS_APPLIED || unit->records[i]->verdict == LS_STALE;
+    }
+    struct ls_poison_share share;
+    bool still = quarantine->rate.tripped;
+    if (ls_poison_rate_take(&quarantine->rate, ls_mono_ms(), poison, taken, &share))
+        return;
+    struct ls_err err;
+    ls_err_set(&err, LS_ERR_FATAL, unit->err.code,
+               "%" PRIu64 " of %" PRIu64 " records (%" PRIu64 " %%) are %srefused by the store "
+               "(quarantine_max_per_minute: %" PRIu32 "): that looks like a wrong set-up, not bad "
+               "records. Mend it, and the sink goes on by itself. Newest refusal: %.160s",
+               share.poison, share.records, share.poison * 100 / share.records,
+               still ? "still " : "", quarantine->rate.limit, reason_of(unit));
+    unit->err = err;
+    for (uint32_t i = 0; i < unit->n_records; i++)
+        if (unit->records[i]->verdict == LS_POISON)
+            unit->records[i]->verdict = LS_FATAL;
 }
 
 void ls_quarantine_put(struct ls_quarantine *quarantine, struct ls_batch *batch,
@@ -212,12 +257,14 @@ void ls_quarantine_put(struct ls_quarantine *quarantine, struct ls_batch *batch,
     entry->batch = batch;
     entry->record = record;
     entry->code = code;
+    entry->since_ms = ls_wall_us() / 1000;
     snprintf(entry->text, sizeof(entry->text), "%s", text);
     entry->prev = quarantine->entries.prev;
     entry->next = &quarantine->entries;
     entry->prev->next = entry->next->prev = entry;
     batch->open++;
     quarantine->n_unsent++;
+    ls_open_entries_add(quarantine->open, record);
     struct ls_err err;
     ls_err_set(&err, LS_ERR_POISON, code, "%s/%d offset %" PRId64 " is quarantined: %s: %s",
                quarantine->source_topic, record->partition, record->offset,
@@ -252,6 +299,7 @@ int ls_quarantine_serve(struct ls_quarantine *quarantine, struct ls_err *err)
     rd_kafka_poll(quarantine->instance->producer, 0);
     if (renew_producer(quarantine, err) < 0)
         return -1;
+    ls_open_entries_serve(quarantine->open, close_entry, quarantine);
     for (struct entry *entry = quarantine->entries.next;
          quarantine->n_unsent > 0 && entry != &quarantine->entries; entry = entry->next)
         if (!entry->sent && !send_entry(quarantine, entry))

@@ -63,6 +63,7 @@ struct ls_sink_config {
     uint32_t batch_bytes;        /* wire bytes of one batch at most */
     uint32_t batches_in_flight;  /* per lane */
     uint32_t requests_in_flight; /* es: bulks; redis: unused; mysql: connections per server */
+    uint32_t quarantine_max_per_minute; /* store-borne poison that is taken for bad records */
     uint32_t connect_timeout_ms;
     uint32_t request_timeout_ms;
     struct ls_tls tls;

@@ -253,6 +253,16 @@ static const struct ls_option sink_options[] = {
      .max = 64 << 20,
      .defaults = EACH(1 << 20),
      .meaning = "Bytes of one _bulk request at most."},
+    {.name = "quarantine_max_per_minute",
+     .type = LS_OPTION_INT,
+     MEMBER(struct ls_sink_config, quarantine_max_per_minute),
+     .min = 0,
+     .max = 10000000,
+     .defaults = EACH(1000),
+     .meaning = "Records that the store refuses for good in a minute and that are taken for bad "
+                "records. Above it the sink halts before they fill its quarantine, since the "
+                "store looks set up wrong. What is wrong with the log itself is not counted. 0: "
+                "never halts."},
     {.name = "connect_timeout_ms",
      .type = LS_OPTION_INT,
      MEMBER(struct ls_sink_config, connect_timeout_ms),

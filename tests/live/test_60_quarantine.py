@@ -1,6 +1,7 @@
 """`lockstep quarantine`: what it shows of records that a sink could not apply, and how an entry ends:
 requeued, discarded with a reason, or closed by a later record of its key."""
 
+import itertools
 import json
 import os
 import re
@@ -265,6 +266,78 @@ class StoreBorne(unittest.TestCase):
             self.assertEqual(json.loads(done)["stale"], 1)
             self.assertEqual(story.open_entries("mysql"), {})
             story.verify()
+
+
+class ClosedByLaterSuccess(unittest.TestCase):
+    """A worker closes what a later record of the key outdates, whoever quarantined it."""
+
+    def test_a_later_record_of_the_key_closes_its_entries(self):
+        with Quarantine("quarantine_later", "qc", ["mysql"]) as story:
+            key, other = "closed", "open"
+            with Narrow(story, key, other), story.worker():
+                for name in (key, other):
+                    story.publish_lines(f'{{"id": "{name}", "locale": "{"x" * 6}"}}\n')
+                story.wait_open("mysql", 2)
+                story.publish_lines(f'{{"id": "{key}", "locale": "pt-BR"}}\n')
+                story.wait_open("mysql", 1)
+            # and what a worker before had put there
+            story.publish_lines(f'{{"id": "{other}", "locale": "de"}}\n')
+            with story.worker():
+                story.wait_open("mysql", 0)
+            self.assertEqual(story.status("mysql")["quarantined"], 0)
+            self.assertEqual(stores.quarantined("mysql", story.entity), {})
+            story.verify()
+
+
+class Floods(unittest.TestCase):
+    """Tens of thousands of bad records."""
+
+    def test_what_the_log_got_wrong_never_halts_a_sink(self):
+        n = 20000
+        with Quarantine("quarantine_flood", "qf", ["redis-a"]) as story:
+            story.flood(n, b"\xc1 not a record " + 300 * b"x", key="flood-%d")
+            story.publish(members=100, events=200)
+            with story.worker() as worker:
+                now = story.settle()["redis-a"]
+                self.assertNotIn("HALTED", worker.log())
+            self.assertEqual(now["poison"], n)
+            self.assertEqual(story.status("redis-a")["quarantined"], n)
+            listed = story.quarantine("list", "--sink", "redis-a").stdout
+            self.assertIn(f"\n{n:,} open entries: undecodable {n:,}\n", listed)
+            discard = ["discard", "--sink", "redis-a", "--yes", "--reason", "a foreign publisher"]
+            self.assertIn(f"{n:,} discarded", story.quarantine(*discard).stdout)
+            self.assertEqual(story.status("redis-a")["quarantined"], 0)
+
+    def test_a_store_that_refuses_too_many_halts_the_sink_until_it_is_mended(self):
+        limit, n = 200, 10000
+
+        def change(config):
+            config["sinks"]["mysql"]["quarantine_max_per_minute"] = limit
+
+        with Quarantine("quarantine_rate", "qr", ["mysql"], change=change) as story:
+            keys = (f"wrong-{number}" for number in itertools.count())
+            keys = [key for key in itertools.islice(keys, 20 * n) if wire.shard_of(key) % 16 == 7]
+            keys = keys[:n]
+            lines = "".join(f'{{"id": "{key}", "locale": "too-long"}}\n' for key in keys)
+            with Narrow(story, *keys) as narrow, story.worker() as worker:
+                story.publish_lines('{"id": "before", "locale": "pt-BR"}\n')
+                story.settle()
+                story.publish_lines(lines)
+                halted = story.wait_status("mysql", "halted", lambda now: now["state"] == "HALTED")
+                self.assertIn("refused by the store", halted["reason"])
+                self.assertIn("wrong set-up", worker.log())
+                quarantined = len(stores.quarantined("mysql", story.entity))
+                self.assertLessEqual(quarantined, limit)
+                narrow.alter(35)
+                now = story.wait_status(
+                    "mysql",
+                    "running again",
+                    lambda now: now["state"] == "RUNNING" and now["lag"] == 0,
+                )
+                self.assertGreaterEqual(now["applied"] + now["stale"], len(keys))
+                story.quarantine("requeue", "--sink", "mysql")
+                self.assertEqual(story.open_entries("mysql"), {})
+                story.verify()
 
 
 if __name__ == "__main__":
