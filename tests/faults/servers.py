@@ -85,6 +85,7 @@ def resume(name, ready=True):
 
 def start(name, ready=True):
     """What is not running of it; with the data and the settings it had."""
+    stack.raise_open_files()
     with INSTANCE.locked():
         server, wanted = chosen(name)
         jvm.prepare(INSTANCE)

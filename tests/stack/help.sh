@@ -93,6 +93,9 @@ Only by name, for the tests of faults:
     redis-r                16385-16390 (nodes redis-r-1 to -6): three masters, three replicas
     es-spare, es-small     19204, 19205, transport 19304, 19305: one whose data is thrown away, and
                            one that takes one write at a time and lets one wait
+    kafka-tls              19120 SSL, 19121 SASL_SSL
+    mysql-tls, redis-tls   13310; 16391-16393, through the tunnel at 16394-16396
+    es-tls                 19210: TLS and a password in front of es-primary
 
 Everything listens on 127.0.0.1 only. Each stack (LOCKSTEP_STACK=name) has a directory under
 ~/.local/state/lockstep with data/, log/, secrets/ (generated passwords) and lockstep.yaml, the

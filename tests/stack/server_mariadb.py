@@ -132,6 +132,7 @@ open-files-limit=16384
             [
                 *(program("mariadb"), "--no-defaults", "--protocol=tcp", "--host=127.0.0.1"),
                 *(f"--port={self.port}", f"--user={USER}", "--connect-timeout=2"),
+                *self.client_options(),
                 *("--batch", "--skip-column-names", f"--execute=SELECT 1 FROM DUAL", DATABASE),
             ],
             env={"PATH": os.environ.get("PATH", ""), "MYSQL_PWD": self.instance.secret("mysql")},
@@ -140,6 +141,10 @@ open-files-limit=16384
             check=False,
         )
         return "" if run.returncode == 0 else run.stderr.strip()
+
+    def client_options(self) -> list:
+        """More of them for the client that probes."""
+        return []
 
     def ready(self) -> str:
         if reason := self.probe(self.proc):

@@ -92,7 +92,8 @@ tcp-backlog 128
                 self._take_slots(node, i)
             for node in nodes[1:]:
                 if node.cluster_info()["cluster_known_nodes"] != str(len(nodes)):
-                    nodes[0].call("CLUSTER", "MEET", "127.0.0.1", node.port, node.port + BUS_DISTANCE)
+                    bus = self.bus_port(node.port)
+                    nodes[0].call("CLUSTER", "MEET", "127.0.0.1", node.port, bus)
             for node in nodes:
                 if reason := node.cluster_trouble() or self._follow(node):
                     return reason
@@ -102,6 +103,10 @@ tcp-backlog 128
             for node in nodes:
                 node.close()
         return ""
+
+    def bus_port(self, port: int) -> int:
+        """Of the node that is spoken to at a port."""
+        return port + BUS_DISTANCE
 
     def probe(self, proc: Proc) -> str:
         """Empty if this node sees the whole cluster."""

@@ -11,6 +11,7 @@ import resource
 import sys
 import time
 
+import server_tls
 from instance import Instance, StackError
 from process import stop_all
 from server_elastic import Elasticsearch
@@ -43,6 +44,7 @@ def make_extras(instance: Instance) -> list:
         *(MariaDB(instance, name) for name in MariaDB.EXTRA_PORTS),
         *(RedisCluster(instance, name) for name in RedisCluster.EXTRA_PORTS),
         *(Elasticsearch(instance, name) for name in Elasticsearch.EXTRA_PORTS),
+        *server_tls.make_servers(instance),
     ]
 
 
@@ -68,10 +70,15 @@ def choose(instance: Instance, names: list, unnamed: list) -> list:
     return chosen
 
 
-def command_up(instance: Instance, options) -> int:
+def raise_open_files() -> None:
+    """For this process, and so for the servers that it starts."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
+
+
+def command_up(instance: Instance, options) -> int:
+    raise_open_files()
     instance.create()
     with instance.locked():
         up = Up(instance, choose(instance, options.name, make_servers(instance)))
