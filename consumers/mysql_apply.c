@@ -358,7 +358,7 @@ static int run_packet(struct ls_mysql_lane *lane, struct ls_err *err)
     for (size_t i = 0; i < lane->n_steps; i++) {
         if (i > 0)
             rc = mysql_next_result(handle);
-        if (rc > 0)
+        if (rc > 0 || (i == 0 && rc != 0)) /* below 0: not even sent, or no more answers */
             return step_failed(lane, i, err);
         if (rc < 0)
             return ls_err_set(err, LS_ERR_RETRY, 0, "%s: the server answered %zu of %zu statements",

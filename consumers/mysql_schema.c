@@ -186,7 +186,7 @@ struct work {
     pthread_t thread;
     struct ls_buf sql;
     size_t n_statements; /* in sql */
-    size_t tables, columns;
+    size_t tables, columns, rewound;
     bool marks;
     int rc;
     struct ls_err err;
@@ -253,9 +253,42 @@ static int add_columns(struct work *work, const struct inventory *inventory, uns
     return flush_if_full(work);
 }
 
+/*
+ * The marks of partitions that lack a table go back to the start, before the table is made: what it
+ * held is gone, and a mark that says otherwise would keep it empty for ever.
+ */
+static int rewind_marks(struct work *work, const struct inventory *inventory)
+{
+    const struct ls_mysql_store *store = work->store;
+    int32_t n_partitions = store->config->entity->partitions;
+    LS_CLEANUP_FREE bool *lacks = ls_calloc((size_t)n_partitions, sizeof(*lacks));
+    for (unsigned shard = 0; shard < LS_SHARDS; shard++)
+        if (!inventory->table[shard])
+            lacks[ls_partition_of((uint16_t)shard, n_partitions)] = true;
+    char table[64];
+    ls_mysql_mark_table_name(store->schema, table, sizeof(table));
+    for (int32_t i = 0; i < n_partitions; i++) {
+        if (!lacks[i] || ls_mysql_server_of(store->config, i) != work->server)
+            continue;
+        ls_buf_clear(&work->sql);
+        ls_buf_printf(&work->sql,
+                      "UPDATE `%s` SET `" LS_COL_AT "`=0,`" LS_COL_VERSION
+                      "`=0 WHERE `_partition`=%d AND `" LS_COL_VERSION "`<>0",
+                      table, (int)i);
+        struct ls_mysql *mysql = &work->store->servers[work->server];
+        if (ls_mysql_run(mysql, work->sql.data, work->sql.len, &work->err) != 0)
+            return ls_mysql_store_failed(mysql);
+        work->rewound += mysql_affected_rows(mysql->handle);
+    }
+    ls_buf_clear(&work->sql);
+    return 0;
+}
+
 static int make_tables(struct work *work, const struct inventory *inventory)
 {
     struct ls_mysql_store *store = work->store;
+    if (inventory->mark_columns == MARK_COLUMNS && rewind_marks(work, inventory) != 0)
+        return -1;
     if (inventory->mark_columns == 0) {
         next_statement(work);
         ls_mysql_create_marks(store->schema, &work->sql);
@@ -313,6 +346,13 @@ static void report(const struct work *work, ls_line_fn *line, void *opaque)
     }
     if (work->marks) {
         snprintf(text, sizeof(text), "%s: made table %s_mark", where, entity);
+        line(opaque, text);
+    }
+    if (work->rewound > 0) {
+        snprintf(text, sizeof(text),
+                 "%s: set the marks of %zu partitions back to the start: their sink fills the new "
+                 "tables from the log",
+                 where, work->rewound);
         line(opaque, text);
     }
     if (work->columns > 0) {
