@@ -37,6 +37,7 @@ import stores  # noqa: E402
 import world as worlds  # noqa: E402
 
 CATCH_UP_S = 240
+FELT_S = 60  # a fault goes on until somebody has met it, that much longer at most
 TICK_S = 0.05
 
 
@@ -61,8 +62,9 @@ class Broken(threading.Thread):
             say(self.world, f"{self.target}: {self.what}, for {self.lasts:.0f} s")
             try:
                 self.fault.begin()
-                pause = threading.Event()
-                pause.wait(max(0, self.began + self.lasts - self.world.seconds()))
+                while self.world.seconds() < self.began + self.lasts:
+                    time.sleep(TICK_S)
+                harness.wait_until(self.fault.felt, f"{self.target} to feel: {self.what}", FELT_S)
             finally:
                 self.fault.end()
                 self.ended = self.world.seconds()
