@@ -102,6 +102,7 @@ static int fetch_lane(struct ls_instance *instance, unsigned index, struct ls_er
         return -1;
     }
     note_read(instance, batch);
+    ls_report_batch(instance, batch->n_records);
     *lane->newest = batch;
     lane->newest = &batch->next;
     lane->n_batches++;
@@ -189,11 +190,15 @@ static uint32_t settle_records(struct ls_instance *instance, struct ls_work *wor
                                bool *ret_settled, bool *ret_fatal)
 {
     struct ls_unit *unit = &work->unit;
+    int64_t wall_ms = ls_wall_us() / 1000;
     uint32_t again = 0;
     for (uint32_t i = 0; i < unit->n_records; i++) {
         struct ls_record *record = unit->records[i];
         switch (record->verdict) {
         case LS_APPLIED:
+            ls_report_applied(instance, record->at_ms, wall_ms);
+            *ret_settled = true;
+            continue;
         case LS_STALE:
             *ret_settled = true;
             continue;
@@ -248,8 +253,11 @@ static int settle_unit(struct ls_instance *instance, struct ls_work *work, struc
     uint32_t again = settle_records(instance, work, &settled, &fatal);
     ls_send_answered(instance, work, settled);
     fatal |= work->unknown > LS_UNKNOWN_ATTEMPTS_MAX || lane->unknown > LS_UNKNOWN_ATTEMPTS_MAX;
-    if (unit->err.class != LS_ERR_NONE)
-        ls_report_error(instance, &unit->err);
+    if (work->batch != NULL)
+        ls_report_request(instance, ls_mono_us() - work->ticket.sent_us);
+    /* What was refused for good was reported one by one, when it was quarantined. */
+    if (unit->err.class != LS_ERR_NONE && unit->err.class != LS_ERR_POISON)
+        ls_report_failure(instance, &unit->err, again > 0 ? unit->records[0] : NULL, again);
     if (fatal) {
         *err = unit->err;
         err->class = LS_ERR_FATAL;

@@ -316,8 +316,6 @@ static void write_lanes(const struct page *page)
 
 static void write_breakers(const struct page *page)
 {
-    static const char *const names[] = {
-        [LS_VIEW_CLOSED] = "closed", [LS_VIEW_OPEN] = "open", [LS_VIEW_HALF_OPEN] = "half-open"};
     char number[16];
     ls_metric_family(page->body, "lockstep_breaker_state", LS_METRIC_GAUGE,
                      "State of the breaker of a lane: 1 for the one that it is in.");
@@ -325,11 +323,12 @@ static void write_breakers(const struct page *page)
         const struct ls_stats_view *view = &page->health->views[i];
         for (unsigned l = 0; l < view->n_lanes; l++) {
             snprintf(number, sizeof(number), "%u", l);
-            for (size_t s = 0; s < LS_COUNT(names); s++) {
-                struct ls_labels labels =
-                    with(with(sink_labels(page, i), "lane", number), "state", names[s]);
+            for (size_t s = 0; s <= LS_BREAKER_HALF_OPEN; s++) {
+                enum ls_breaker_state state = (enum ls_breaker_state)s;
+                struct ls_labels labels = with(with(sink_labels(page, i), "lane", number), "state",
+                                               ls_breaker_state_name(state));
                 ls_metric_count(page->body, "lockstep_breaker_state", &labels,
-                                view->lanes[l].breaker == (enum ls_breaker_view)s);
+                                view->lanes[l].breaker == state);
             }
         }
     }

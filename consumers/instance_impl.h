@@ -270,6 +270,8 @@ void ls_quarantine_look(struct ls_quarantine *quarantine);
  * Lets go of a batch, or of all (NULL): writes that are not confirmed no longer count for them.
  */
 void ls_quarantine_forget(struct ls_quarantine *quarantine, const struct ls_batch *batch);
+/* Records whose batches wait for their quarantine write to be confirmed. */
+uint64_t ls_quarantine_unconfirmed(const struct ls_quarantine *quarantine);
 /*
  * Runs delivery callbacks, sends what was kept. -1 when the topic is missing or refuses a record
  * for good (FATAL), or when the producer broke and was replaced (RETRY, or FATAL where it was the

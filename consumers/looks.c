@@ -225,6 +225,7 @@ int ls_looks_answered(struct ls_instance *instance, struct ls_work *work, struct
         use_marks(instance, work, &why);
     ls_send_free_work(work);
     if (why.class == LS_ERR_NONE) {
+        ls_report_look(instance);
         lane->look_attempt = 0;
         return 0;
     }

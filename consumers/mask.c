@@ -39,6 +39,7 @@ static const char *const before_values[] = {
     "parse field",
     "parse date",
     "Truncated incorrect",
+    "Newest refusal",
 };
 
 bool ls_mask_needed(const struct ls_schema *schema)

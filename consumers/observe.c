@@ -122,7 +122,14 @@ static void observe_lanes(const struct ls_instance *instance, struct ls_stats_vi
         view->lanes[i] = (struct ls_lane_stats){
             .batches = lane->n_batches,
             .units = lane->units_out,
+            .records = lane->flow.out,
+            .breaker = lane->breaker.state,
+            .openings = lane->breaker.openings,
+            .flow_limit = (uint32_t)lane->flow.limit,
+            .flow_max = lane->flow.max,
         };
+        for (const struct ls_unit *unit = lane->ready; unit; unit = unit->next)
+            view->lanes[i].records += unit->n_records;
         for (const struct ls_batch *batch = lane->oldest; batch; batch = batch->next)
             view->memory_bytes += batch->bytes + ls_arena_footprint(&batch->arena);
     }
@@ -171,11 +178,18 @@ void ls_observe(struct ls_instance *instance)
         view->counts[v] = instance->totals.counts[v];
     view->consumed = instance->totals.consumed;
     view->rewinds = instance->rewinds;
+    view->unconfirmed = ls_quarantine_unconfirmed(instance->quarantine);
     view->standby = instance->state == LS_STATE_WAITING && is_standby(instance, now_ms);
 }
 
 void ls_observe_wait(const struct ls_instance *instance, char *ret, size_t size)
 {
+    uint64_t unconfirmed = ls_quarantine_unconfirmed(instance->quarantine);
+    if (unconfirmed > 0) {
+        snprintf(ret, size, "waits for Kafka to confirm %" PRIu64 " quarantined records",
+                 unconfirmed);
+        return;
+    }
     for (unsigned i = 0; i < instance->n_lanes; i++) {
         const struct ls_lane_state *lane = &instance->lanes[i];
         if (lane->units_out > 0) {
@@ -184,11 +198,8 @@ void ls_observe_wait(const struct ls_instance *instance, char *ret, size_t size)
             return;
         }
         if (lane->n_batches > 0) {
-            snprintf(ret, size,
-                     "waits with %" PRIu32 " batches in hand (lane %u) that the store has answered "
-                     "or was not asked for: for Kafka to confirm quarantined records, or for the "
-                     "lane's turn",
-                     lane->n_batches, i);
+            snprintf(ret, size, "waits with %" PRIu32 " batches in hand (lane %u)", lane->n_batches,
+                     i);
             return;
         }
     }

@@ -266,10 +266,17 @@ void ls_quarantine_put(struct ls_quarantine *quarantine, struct ls_batch *batch,
     quarantine->n_unsent++;
     ls_open_entries_add(quarantine->open, record);
     struct ls_err err;
-    ls_err_set(&err, LS_ERR_POISON, code, "%s/%d offset %" PRId64 " is quarantined: %s: %s",
-               quarantine->source_topic, record->partition, record->offset,
-               ls_reject_name((enum ls_reject)record->reject), entry->text);
-    ls_report_error(quarantine->instance, &err);
+    ls_err_set(&err, LS_ERR_POISON, code, "%s", entry->text);
+    ls_report_failure(quarantine->instance, &err, record, 1);
+}
+
+uint64_t ls_quarantine_unconfirmed(const struct ls_quarantine *quarantine)
+{
+    uint64_t n = 0;
+    for (const struct entry *entry = quarantine->entries.next; entry != &quarantine->entries;
+         entry = entry->next)
+        n += entry->batch != NULL;
+    return n;
 }
 
 /*

@@ -134,6 +134,26 @@ static void fill_partitions(struct ls_instance *instance, struct ls_heartbeat *b
     }
 }
 
+/* Breaker and flow of the lane that stands worst. */
+static void fill_pressure(const struct ls_stats_view *view, struct ls_heartbeat *beat)
+{
+    enum ls_breaker_state worst = LS_BREAKER_CLOSED;
+    beat->openings = 0;
+    beat->flow_limit = beat->flow_max = 0;
+    for (unsigned i = 0; i < view->n_lanes; i++) {
+        const struct ls_lane_stats *lane = &view->lanes[i];
+        if (worst == LS_BREAKER_CLOSED || lane->breaker == LS_BREAKER_OPEN)
+            worst = lane->breaker;
+        beat->openings += lane->openings;
+        if (beat->flow_max == 0 ||
+            (double)lane->flow_limit / lane->flow_max < (double)beat->flow_limit / beat->flow_max) {
+            beat->flow_limit = lane->flow_limit;
+            beat->flow_max = lane->flow_max;
+        }
+    }
+    snprintf(beat->breaker, sizeof(beat->breaker), "%s", ls_breaker_state_name(worst));
+}
+
 static void send_beat(struct ls_instance *instance, int64_t now_ms)
 {
     struct ls_report *report = instance->report;
@@ -145,6 +165,7 @@ static void send_beat(struct ls_instance *instance, int64_t now_ms)
     memcpy(beat->counts, instance->totals.counts, sizeof(beat->counts));
     beat->consumed = instance->totals.consumed;
     beat->rewinds = instance->rewinds;
+    fill_pressure(&report->view, beat);
     beat->rate = measure_rate(report, now_ms, ls_observe_settled(instance));
     fill_partitions(instance, beat);
     ls_buf_clear(&report->json);
@@ -260,16 +281,21 @@ static void fill_place(const struct ls_instance *instance, const struct ls_recor
         ret->reject = ls_reject_name((enum ls_reject)record->reject);
 }
 
+void ls_report_text(const struct ls_instance *instance, const struct ls_err *err, char *ret,
+                    size_t size)
+{
+    bool quotes = err->class == LS_ERR_POISON || err->class == LS_ERR_UNKNOWN ||
+                  ls_failures_unknown(&instance->report->failures, err->code);
+    ls_mask_text(instance->sink_config->entity->schema, quotes, err->text, ret, size);
+}
+
 void ls_report_failure(struct ls_instance *instance, const struct ls_err *err,
                        const struct ls_record *record, uint32_t records)
 {
     struct ls_report *report = instance->report;
-    const struct ls_schema *schema = instance->sink_config->entity->schema;
     int64_t now_ms = ls_mono_ms();
-    bool quotes = err->class == LS_ERR_POISON || err->class == LS_ERR_UNKNOWN ||
-                  ls_failures_unknown(&report->failures, err->code);
     struct ls_err masked = *err;
-    ls_mask_text(schema, quotes, err->text, masked.text, sizeof(masked.text));
+    ls_report_text(instance, err, masked.text, sizeof(masked.text));
     snprintf(report->raw, sizeof(report->raw), "%s", err->text);
     report->view.failures[err->class]++;
     if (err->class == LS_ERR_POISON && record != NULL)

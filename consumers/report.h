@@ -36,6 +36,10 @@ void ls_report_failure(struct ls_instance *instance, const struct ls_err *err,
 /* The same where no record is known. */
 void ls_report_error(struct ls_instance *instance, const struct ls_err *err);
 
+/* The failure's text as people may see it. */
+void ls_report_text(const struct ls_instance *instance, const struct ls_err *err, char *ret,
+                    size_t size);
+
 /*
  * The loop turns. Sends a heartbeat and publishes the view when they are due (now: at once). A long
  * wait inside a turn calls ls_report_turn, so that it does not pass for a loop that hangs.

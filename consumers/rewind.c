@@ -89,6 +89,7 @@ static void recall_units(struct ls_instance *instance)
             return;
         struct pollfd wait = {.fd = ls_returns_fd(instance->returns), .events = POLLIN};
         poll(&wait, 1, 1000);
+        ls_report_turn(instance);
         if (instance->source != NULL)
             ls_source_serve(instance->source);
     }

@@ -170,14 +170,17 @@ void ls_send_answered(struct ls_instance *instance, struct ls_work *work, bool s
     bool was_open = breaker->state != LS_BREAKER_CLOSED;
     int64_t open_ms = ls_breaker_open_ms(breaker, now_us);
     bool unknown = err->class == LS_ERR_UNKNOWN;
+    char cause[sizeof(breaker->cause)] = "";
+    if (err->class != LS_ERR_NONE)
+        ls_report_text(instance, err, cause, sizeof(cause));
     enum ls_flow_outcome outcome = outcome_of(err);
     ls_flow_back(&lane->flow, &work->ticket, outcome, now_us);
     work->unknown = unknown ? work->unknown + 1 : 0;
     if (outcome == LS_FLOW_OK)
         ls_breaker_ok(breaker, sent_us);
     else if (outcome != LS_FLOW_DROPPED && settled)
-        ls_breaker_partly(breaker, sent_us, now_us, err->text);
-    else if (outcome != LS_FLOW_DROPPED && ls_breaker_failed(breaker, sent_us, now_us, err->text))
+        ls_breaker_partly(breaker, sent_us, now_us, cause);
+    else if (outcome != LS_FLOW_DROPPED && ls_breaker_failed(breaker, sent_us, now_us, cause))
         lane->unknown += unknown; /* each probe has other records: the lane counts, too */
     if (settled || !unknown)
         lane->unknown = 0;

@@ -12,6 +12,7 @@
 #ifndef LS_CONSUMERS_STATS_H
 #define LS_CONSUMERS_STATS_H
 
+#include "consumers/breaker.h"
 #include "pipeline/config.h"
 #include "pipeline/heartbeat.h"
 #include "pipeline/metrics.h"
@@ -29,7 +30,7 @@ struct ls_lane_stats {
     uint32_t batches; /* in hand */
     uint32_t units;   /* with the lane */
     uint32_t records; /* with the lane or waiting to go again */
-    enum ls_breaker_view { LS_VIEW_CLOSED, LS_VIEW_OPEN, LS_VIEW_HALF_OPEN } breaker;
+    enum ls_breaker_state breaker;
     uint64_t openings;   /* of the breaker, ever */
     uint32_t flow_limit; /* records that may be out */
     uint32_t flow_max;   /* ... at most */

@@ -109,7 +109,7 @@ Test(health, metrics_tell_what_the_instance_published)
     made.view.partitions[2] = (struct ls_partition_stats){
         .owned = true, .lag = 7, .oldest_ms = ls_wall_us() / 1000 - 90000};
     made.view.partitions[3] = (struct ls_partition_stats){.owned = true, .lag = -1};
-    made.view.lanes[0] = (struct ls_lane_stats){.breaker = LS_VIEW_OPEN, .openings = 3};
+    made.view.lanes[0] = (struct ls_lane_stats){.breaker = LS_BREAKER_OPEN, .openings = 3};
     ls_stats_publish(made.stats[0], &made.view);
     cr_expect_eq(get(&made, "/metrics"), 200);
     expect_has(&made.page, "lockstep_build_info{version=\"1.2.3\"} 1\n");
