@@ -38,6 +38,7 @@ deps_all() {
     local jars=$!
     deps_venv
     deps_toxiproxy
+    deps_prometheus
     wait "$jars"
 }
 
@@ -55,8 +56,9 @@ deps_check() {
     jars_complete || say "the servers' jars are missing or damaged: $(jars_dir)"
     [[ -e $(deps_venv_dir)/complete ]] || say "the tests' Python packages are missing"
     [[ -x $(toxiproxy_dir)/toxiproxy ]] || say "toxiproxy is not built yet"
+    [[ -x $CACHE/bin/prometheus ]] || say "Prometheus is missing"
     [[ -z $missing ]] && jars_complete && [[ -e $(deps_venv_dir)/complete ]] &&
-        [[ -x $(toxiproxy_dir)/toxiproxy ]]
+        [[ -x $(toxiproxy_dir)/toxiproxy && -x $CACHE/bin/prometheus ]]
 }
 
 # deps_ensure GROUP...
@@ -215,6 +217,29 @@ deps_venv() {
 }
 
 # The name holds the hash of the versions it was built from, as with the jars.
+# Prometheus and promtool, for the tests of metrics and alerts. The package would start a service when
+# it is installed, so it is only unpacked; its programs need nothing else of it.
+deps_prometheus() {
+    [[ ! -x $CACHE/bin/prometheus ]] || return 0
+    say "downloading Prometheus"
+    mkdir -p "$CACHE/bin"
+    (
+        flock 9
+        [[ ! -x $CACHE/bin/prometheus ]] || exit 0
+        work=$(mktemp -d "$CACHE/.prometheus.XXXXXX")
+        trap 'rm -rf "$work"' EXIT
+        cd "$work"
+        if ! apt-get -qq download prometheus >"$CACHE/prometheus.log" 2>&1; then
+            say "apt-get failed; the end of $CACHE/prometheus.log:"
+            tail -n 20 "$CACHE/prometheus.log" >&2
+            die "could not download Prometheus (are apt's lists there? 'apt-get update')"
+        fi
+        dpkg-deb -x prometheus_*.deb out
+        mv out/usr/bin/promtool "$CACHE/bin/"
+        mv out/usr/bin/prometheus "$CACHE/bin/" # last: it says that all is there
+    ) 9>"$CACHE/.prometheus.lock"
+}
+
 toxiproxy_dir() {
     local digest
     digest=$(cat "$TOXIPROXY/go.mod" "$TOXIPROXY/go.sum" | sha256sum)
