@@ -70,6 +70,7 @@ struct ls_lane_state {
     uint64_t incarnation; /* that what is in hand rests on (ls_lane_unsure) */
     bool looking;         /* a look is with the lane */
     bool seen;            /* the newest look could be answered, and every mark was there */
+    bool ours;            /* every mark was there once in this instance's life */
     bool doubted;         /* a mark was not as expected: look at once */
     bool first_marks;     /* marks at zero are with the lane: look when they are written */
     bool rewinding;       /* letting go of what is in hand; then it looks, and begins afresh */

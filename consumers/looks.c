@@ -10,7 +10,8 @@
  * hangs would hold up all the others.
  *
  * A store without data gets marks at zero before its first record, so data without any mark can
- * only be somebody else's, and halts the sink.
+ * only be somebody else's, and halts the sink. Not so where this instance had its marks before: a
+ * store that was emptied under load holds what was on its way meanwhile, and is filled again.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -116,7 +117,8 @@ static int write_first(struct ls_instance *instance, struct ls_work *work, uint3
                        struct ls_err *err)
 {
     const struct ls_unit *unit = &work->unit;
-    if (n_missing == unit->n_marks && unit->look->has_data && !instance->options->adopt)
+    if (n_missing == unit->n_marks && unit->look->has_data && !instance->options->adopt &&
+        !instance->lanes[work->lane].ours)
         return ls_err_set(err, LS_ERR_FATAL, 0,
                           "the store has data but no mark: nobody can say how far it got, or whose "
                           "it is. If it belongs to this log, `lockstep resync --sink %s` reads all "
@@ -188,7 +190,7 @@ static int use_marks(struct ls_instance *instance, struct ls_work *work, struct 
         if (is_live(instance))
             return 0; /* looked at again once they are written */
     }
-    instance->lanes[work->lane].seen = true;
+    instance->lanes[work->lane].seen = instance->lanes[work->lane].ours = true;
     for (uint32_t i = 0; i < unit->n_marks; i++) {
         const struct ls_partition *partition = &instance->partitions[unit->marks[i].partition];
         /* One that was given since may have been moved on by its last owner: the next look. */

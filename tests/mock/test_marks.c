@@ -128,6 +128,25 @@ Test(marks, partitions_that_cannot_be_begun_do_not_stop_the_others)
     end_live(&stays);
 }
 
+Test(marks, a_store_that_was_emptied_under_load_is_filled_again_around_what_came_meanwhile)
+{
+    put_everywhere("early-");
+    struct run run;
+    run_live(&run);
+    WAIT_FOR(reached("early-") == FAKE_PARTITIONS);
+    WAIT_FOR(fake_mark(0).version >= ls_version(1, 1));
+    pthread_mutex_lock(&fake.lock);
+    fake.n_entries = 0;
+    memset(fake.marks, 0, sizeof(fake.marks));
+    for (int32_t i = 0; i < FAKE_PARTITIONS; i++)
+        fake.marks[i].partition = i;
+    fake.has_data = true; /* of this very sink, from between the loss and the next look */
+    pthread_mutex_unlock(&fake.lock);
+    put_everywhere("late-");
+    WAIT_FOR(reached("early-") == FAKE_PARTITIONS && reached("late-") == FAKE_PARTITIONS);
+    end_live(&run);
+}
+
 Test(marks, a_store_that_went_back_is_filled_again_while_the_sink_runs)
 {
     put_everywhere("early-");
