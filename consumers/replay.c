@@ -135,6 +135,14 @@ size_t ls_replay_run(const struct ls_config *config, struct ls_replay_sink *sink
     return failed;
 }
 
+/* Whether the log begins behind a mark: what is missing in between was deleted, and is nowhere. */
+static bool is_behind(const struct ls_mark *mark, const struct ls_entity_config *entity,
+                      const struct ls_range *range)
+{
+    return mark->version != 0 && ls_version_generation(mark->version) == entity->generation &&
+           ls_version_offset(mark->version) + 1 < range->from;
+}
+
 static int adopt_store(const struct ls_store_ops *ops, struct ls_store *store,
                        const struct ls_entity_config *entity, const struct ls_genesis *genesis,
                        const struct ls_range *ranges, struct ls_err *err)
@@ -146,7 +154,8 @@ static int adopt_store(const struct ls_store_ops *ops, struct ls_store *store,
     if (ops->read_marks(store, marks, n, err) < 0)
         return -1;
     for (size_t i = 0; i < n; i++) {
-        if (marks[i].genesis[0] != '\0')
+        bool same = strcmp(marks[i].genesis, genesis[i].uuid) == 0;
+        if (marks[i].genesis[0] != '\0' && !(same && is_behind(&marks[i], entity, &ranges[i])))
             continue;
         struct ls_mark *mark = &marks[n_missing++];
         *mark = (struct ls_mark){

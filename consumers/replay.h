@@ -37,7 +37,8 @@ size_t ls_replay_run(const struct ls_config *config, struct ls_replay_sink *sink
 
 /*
  * After a whole replay: gives a store that has no mark for a partition one at the range's end, so
- * that `run` goes on from there. Partitions that have a mark keep it.
+ * that `run` goes on from there. Partitions that have a mark keep it, but for one that the log
+ * begins behind: what it waits for was deleted, and all that is left has just been read.
  */
 int ls_replay_adopt(const struct ls_config *config, const struct ls_sink_config *sink,
                     const struct ls_range *ranges, struct ls_err *err);

@@ -32,8 +32,10 @@ int ls_startup_check_mark(const struct ls_instance *instance, const struct ls_ma
         return ls_err_set(err, LS_ERR_FATAL, 0,
                           "partition %d: the store follows the log with genesis %s, but %s has "
                           "genesis %s: it was made again, so its offsets are other records. Make "
-                          "it the next generation, or correct the configuration",
-                          mark->partition, mark->genesis, genesis->topic, genesis->uuid);
+                          "the next generation (entities.%s.generation %u, then `lockstep topics "
+                          "create`), or correct the configuration",
+                          mark->partition, mark->genesis, genesis->topic, genesis->uuid,
+                          entity->name, entity->generation + 1);
     return 0;
 }
 
@@ -126,8 +128,8 @@ static int ask_log(const struct ls_instance *instance, struct ls_err *err)
         if (strcmp(genesis[i].uuid, instance->genesis[i].uuid) != 0)
             return ls_err_set(err, LS_ERR_FATAL, 0,
                               "%s was made again while this worker ran: genesis %s was %s. Its "
-                              "offsets are other records: make it the next generation, "
-                              "entities.%s.generation %u",
+                              "offsets are other records: make the next generation "
+                              "(entities.%s.generation %u, then `lockstep topics create`)",
                               genesis[i].topic, genesis[i].uuid, instance->genesis[i].uuid,
                               instance->sink_config->entity->name,
                               instance->sink_config->entity->generation + 1);

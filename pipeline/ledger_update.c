@@ -134,10 +134,12 @@ static int look_at_log(struct update *update, char *why, size_t size, struct ls_
         if (ls_kafka_range(ls_source_client(reader->source), topic, p, &first, &reader->ends[p],
                            err) < 0)
             return -1;
-        if (next > reader->ends[p])
+        if (next == 0)
+            reader->positions[p].next = first; /* what was deleted before is not there to be read */
+        else if (next > reader->ends[p])
             snprintf(why, size, "it had read %s/%d to %" PRId64 ", beyond the log's end %" PRId64,
                      topic, p, next, reader->ends[p]);
-        else if (next > 0 && next < first)
+        else if (next < first)
             snprintf(why, size,
                      "it had read %s/%d to %" PRId64 ", and the log now starts at %" PRId64, topic,
                      p, next, first);
