@@ -35,6 +35,7 @@ struct ls_instance_options {
     uint32_t backoff_cap_ms;            /* between two tries of what the store refused; 0: 5000 */
     unsigned number;                    /* tells instances of one process apart */
     uint32_t look_interval_ms;          /* 0: 10000 */
+    uint32_t stuck_ms;                  /* without progress, until it says STUCK; 0: 60000 */
     struct ls_stats *stats;             /* what others may see of it, or NULL; borrowed */
     const struct ls_sink_ops *sink_ops; /* NULL: those of the sink's kind */
 };

@@ -45,7 +45,7 @@ static void ask_ends(struct ls_instance *instance, int64_t now_ms)
         if (is_owned(instance, i))
             numbers[n++] = i;
     if (n == 0)
-        return;
+        numbers[n++] = 0; /* any, to know whether it answers */
     char topic[LS_TOPIC_NAME_MAX];
     struct ls_err err = {0};
     ls_topic_state(instance->sink_config->entity, topic);

@@ -185,11 +185,16 @@ void ls_report_turn(struct ls_instance *instance)
         ls_stats_turn(instance->report->stats);
 }
 
+static int64_t stuck_after(const struct ls_instance *instance)
+{
+    return instance->options->stuck_ms ? instance->options->stuck_ms : LS_STUCK_MS;
+}
+
 /* A start that takes so long is explained by nothing that this instance could say of itself. */
 static bool starts_too_long(const struct ls_instance *instance)
 {
     int64_t age_ms = ls_wall_us() / 1000 - instance->report->beat.started_ms;
-    return instance->state == LS_STATE_STARTING && age_ms >= LS_STUCK_MS;
+    return instance->state == LS_STATE_STARTING && age_ms >= stuck_after(instance);
 }
 
 void ls_report_beat(struct ls_instance *instance, bool now)
@@ -214,20 +219,23 @@ void ls_report_beat(struct ls_instance *instance, bool now)
         ls_stats_publish(report->stats, &report->view);
 }
 
+/* Whether the log has not answered for a while: then nothing else is known. */
+static bool is_log_away(const struct ls_instance *instance, int64_t now_ms)
+{
+    const struct ls_report *report = instance->report;
+    return instance->phase == LS_INSTANCE_UP && report->away_ms != 0 &&
+           now_ms - report->away_ms >= LS_LOG_AWAY_MS;
+}
+
 /* What RUNNING really is; may fill in wait. */
 static enum ls_state look_into(struct ls_instance *instance, int64_t now_ms, char *wait,
                                size_t size)
 {
-    struct ls_report *report = instance->report;
-    if (report->away_ms != 0 && now_ms - report->away_ms >= LS_LOG_AWAY_MS) {
-        report->explained_ms = now_ms;
-        snprintf(wait, size, "%s", report->away);
-        return LS_STATE_WAITING;
-    }
+    const struct ls_report *report = instance->report;
     int64_t since_ms = report->view.progress_ms;
     if (report->explained_ms > since_ms)
         since_ms = report->explained_ms;
-    if (now_ms - since_ms < LS_STUCK_MS)
+    if (now_ms - since_ms < stuck_after(instance))
         return LS_STATE_RUNNING;
     ls_observe_wait(instance, wait, size);
     return LS_STATE_STUCK;
@@ -238,6 +246,10 @@ void ls_report_state(struct ls_instance *instance, enum ls_state state, const ch
     struct ls_report *report = instance->report;
     int64_t now_ms = ls_mono_ms();
     char text[256] = "";
+    if ((state == LS_STATE_RUNNING || state == LS_STATE_WAITING) && is_log_away(instance, now_ms)) {
+        state = LS_STATE_WAITING;
+        snprintf(text, sizeof(text), "%s", report->away);
+    }
     if (state == LS_STATE_RUNNING)
         state = look_into(instance, now_ms, text, sizeof(text));
     else if (state != LS_STATE_STUCK)

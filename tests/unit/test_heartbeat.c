@@ -101,6 +101,31 @@ Test(heartbeat, takes_what_it_does_not_know)
     cr_expect_null(out.partitions);
 }
 
+/* A reader from before STUCK was known takes it for WAITING, and no heartbeat for broken. */
+Test(heartbeat, says_stuck_in_words_that_older_readers_know)
+{
+    struct ls_heartbeat in = sample(), out;
+    struct ls_buf buf = {0};
+    struct ls_err err = {0};
+    in.state = LS_STATE_STUCK;
+    snprintf(in.breaker, sizeof(in.breaker), "half-open");
+    in.openings = 3;
+    in.flow_limit = 12;
+    in.flow_max = 8192;
+    in.rewinds = 2;
+    ls_heartbeat_encode(&in, &buf);
+    cr_expect(strstr(ls_buf_cstr(&buf), "\"state\":\"WAITING\"") != NULL, "%s", buf.data);
+    cr_assert_eq(ls_heartbeat_decode(buf.data, buf.len, &out, &err), 0, "%s", err.text);
+    cr_expect_eq(out.state, LS_STATE_STUCK);
+    cr_expect_str_eq(out.breaker, "half-open");
+    cr_expect_eq(out.openings, 3);
+    cr_expect_eq(out.flow_limit, 12);
+    cr_expect_eq(out.flow_max, 8192);
+    cr_expect_eq(out.rewinds, 2);
+    free(out.partitions);
+    ls_buf_free(&buf);
+}
+
 Test(heartbeat, refuses_hostile_json_and_says_why)
 {
     static const char *const hostile[] = {
@@ -121,6 +146,9 @@ Test(heartbeat, refuses_hostile_json_and_says_why)
         HEAD "\"state\":\"RUNNING\",\"partitions\":[{\"partition\":1,\"low\":1e300,\"end\":0,"
              "\"low_at_ms\":0}]}",
         HEAD "\"state\":\"RUNNING\",\"state\":\"RUNNING\",\"partitions\":[]}",
+        HEAD "\"state\":\"RUNNING\",\"partitions\":[],\"openings\":-1}",
+        HEAD "\"state\":\"RUNNING\",\"partitions\":[],\"flow_limit\":4294967296}",
+        HEAD "\"state\":\"RUNNING\",\"partitions\":[],\"breaker\":{}}",
         HEAD "\"state\":\"RUNNING\",\"reason\":7,\"partitions\":[]}",
         HEAD "\"state\":\"RUNNING\",\"partitions\":[]} x",
         HEAD "\"state\":\"RUNNING\",\"reason\":\"\\u0000\",\"partitions\":[]}",

@@ -214,6 +214,47 @@ Test(status_view, says_since_when_a_sink_is_lost)
     ls_buf_free(&buf);
 }
 
+Test(status_view, says_what_breaker_and_flow_do_only_where_it_is_not_the_ordinary)
+{
+    struct ls_status_sink sink = {.sink = &config,
+                                  .state = LS_SINK_RETRYING,
+                                  .breaker = "open",
+                                  .openings = 3,
+                                  .flow_limit = 12,
+                                  .flow_max = 16384};
+    struct ls_buf buf = {0};
+    ls_status_table(&sink, 1, NOW_MS, &buf);
+    cr_expect(strstr(ls_buf_cstr(&buf), "mysql: breaker open") != NULL, "%s", buf.data);
+    cr_expect(strstr(buf.data, "mysql: the store's answers allow 12 of 16,384 records at once") !=
+                  NULL,
+              "%s", buf.data);
+    ls_buf_clear(&buf);
+    snprintf(sink.breaker, sizeof(sink.breaker), "closed");
+    sink.flow_limit = 12000;
+    ls_status_table(&sink, 1, NOW_MS, &buf);
+    cr_expect_null(strstr(ls_buf_cstr(&buf), "breaker"));
+    cr_expect_null(strstr(buf.data, "answers allow"));
+    ls_buf_free(&buf);
+}
+
+Test(status, a_stuck_instance_shows_and_is_not_fine)
+{
+    struct ls_heartbeat alive[4],
+        beats[] = {beat("a", LS_STATE_RUNNING, 100), beat("b", LS_STATE_STUCK, 100),
+                   beat("c", LS_STATE_RETRYING, 100)};
+    snprintf(beats[1].reason, sizeof(beats[1].reason), "waits for the store");
+    beats[0].flow_limit = beats[0].flow_max = 100;
+    beats[2].flow_limit = 10, beats[2].flow_max = 100;
+    snprintf(beats[0].breaker, sizeof(beats[0].breaker), "closed");
+    snprintf(beats[2].breaker, sizeof(beats[2].breaker), "open");
+    struct ls_status_sink sink = fold(beats, 3, alive);
+    cr_expect_eq(sink.state, LS_SINK_STUCK);
+    cr_expect_str_eq(sink.reason, "waits for the store");
+    cr_expect_not(ls_status_fine(&sink));
+    cr_expect_str_eq(sink.breaker, "open");
+    cr_expect_eq(sink.flow_limit, 10);
+}
+
 Test(status_view, prints_the_table_alone_when_there_is_nothing_to_say)
 {
     struct ls_status_sink sink = {.sink = &config, .state = LS_SINK_RUNNING};
