@@ -10,6 +10,7 @@
 #include "pipeline/mysql_errors.h"
 
 #include <stddef.h>
+#include <string.h>
 
 #include "base/mem.h"
 
@@ -18,7 +19,9 @@
 #define GRANT                                                                                      \
     "check user and password in the configuration, and grant SELECT, INSERT, UPDATE (and CREATE, " \
     "ALTER, CREATE TEMPORARY TABLES for `lockstep schema apply`)"
-#define TLS "check host, ca_file, cert_file and key_file of the sink"
+#define TLS "check `host`, and ca, cert and key of the sink's `tls`"
+
+enum { TLS_FAILED = 2026 };
 
 struct entry {
     unsigned code;
@@ -169,11 +172,20 @@ const char *ls_mysql_advice(unsigned code)
     return entry != NULL && entry->advice != NULL ? entry->advice : "";
 }
 
+/* One number is a handshake that was cut and a certificate that is refused: only the text differs.
+ */
+static enum ls_err_class classify(unsigned code, const char *text)
+{
+    if (code == TLS_FAILED && strcasestr(text, "certificate") != NULL)
+        return LS_ERR_FATAL;
+    return ls_mysql_classify(code);
+}
+
 int ls_mysql_err(struct ls_err *err, const char *where, unsigned code, const char *text)
 {
     const char *advice = ls_mysql_advice(code);
     const struct entry *entry = find(code);
-    ls_err_set(err, ls_mysql_classify(code), (int)code, "%s: %.300s (%u%s)%s%s", where, text, code,
+    ls_err_set(err, classify(code, text), (int)code, "%s: %.300s (%u%s)%s%s", where, text, code,
                entry != NULL ? "" : ", unknown to lockstep", *advice ? ": " : "", advice);
     err->overload = entry != NULL && entry->overload;
     return -1;

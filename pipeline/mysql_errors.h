@@ -20,8 +20,9 @@ bool ls_mysql_table_sorted(void);
 const char *ls_mysql_advice(unsigned code);
 
 /*
- * Fills err: "<where>: <server's text> (1146): <advice>", class and code from the table. where
- * names the server, e.g. "mysql 127.0.0.1:3306". Returns -1.
+ * Fills err: "<where>: <server's text> (1146): <advice>", class and code from the table; a TLS
+ * failure whose text is of a certificate is FATAL. where names the server, e.g. "mysql
+ * 127.0.0.1:3306". Returns -1.
  */
 int ls_mysql_err(struct ls_err *err, const char *where, unsigned code, const char *text);
 

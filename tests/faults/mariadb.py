@@ -232,6 +232,11 @@ class Server:
         }
 
 
+def of_this_run(name):
+    """An entity's name of this run alone: what an earlier run left in the log would come, too."""
+    return name + secrets.token_hex(2)
+
+
 def expected_of(entity):
     return stores.newest_of_log(topic=f"{entity}.state.1")
 
@@ -272,6 +277,37 @@ def count_of(entity, server, keys):
     return found
 
 
+def wait_for(entity, server, keys):
+    harness.wait_until(
+        lambda: count_of(entity, server, keys) == len(keys),
+        f"{len(keys)} members on port {server.port}",
+    )
+
+
+@contextlib.contextmanager
+def marks_held(entity, server):
+    """Nobody can move a mark during the block: what is written then is newer than every mark. Looks
+    read the marks all the same. The server may die in the block."""
+    connection = server.connection()
+    try:
+        cursor = connection.cursor()
+        cursor.execute("BEGIN")
+        cursor.execute(f"SELECT * FROM {entity}_mark FOR UPDATE")
+        yield
+    finally:
+        with contextlib.suppress(pymysql.Error):
+            connection.rollback()
+            connection.close()
+
+
+def wait_for_looks(server, n):
+    """Until n more looks were made at this server: each asks for its uptime."""
+    name = "Com_show_status"
+    sql = f"SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_STATUS WHERE VARIABLE_NAME = '{name}'"
+    before = int(server.sql(sql)[0][0])
+    harness.wait_until(lambda: int(server.sql(sql)[0][0]) >= before + n, f"{n} looks")
+
+
 def marks_of(entity, server):
     """{partition: (version, genesis)}"""
     rows = server.sql(f"SELECT _partition, _v, _genesis FROM {entity}_mark")
@@ -310,8 +346,7 @@ class Pair(contextlib.ExitStack):
 
     def __init__(self, entity, prefix, **options):
         super().__init__()
-        # of this run alone: what an earlier one left in the log would come, too
-        self.entity = entity = entity + secrets.token_hex(2)
+        self.entity = entity = of_this_run(entity)
         self.first, self.second = Server(**options), Server()
         self.story = support.Story(entity, prefix, ["mysql"], self.writes_to(self.first.port))
         self._number = itertools.count()
@@ -353,10 +388,7 @@ class Pair(contextlib.ExitStack):
         return ours, others
 
     def wait_for(self, server, keys):
-        harness.wait_until(
-            lambda: count_of(self.entity, server, keys) == len(keys),
-            f"{len(keys)} members on the {'first' if server is self.first else 'second'} server",
-        )
+        wait_for(self.entity, server, keys)
 
     def wait_for_error(self, text):
         """Until the sink's newest error has this text; returns its status."""
@@ -364,11 +396,13 @@ class Pair(contextlib.ExitStack):
 
     @contextlib.contextmanager
     def second_goes_on(self):
-        """What is published before and after the block, for both, comes to the second server; to the
-        first, which is ill meanwhile, it does not."""
+        """What is published for both servers, before and after the block in which the first one's
+        illness shows, comes to the second; and the sink is not halted by it."""
         before = self.publish_to_both()
         self.wait_for(self.second, before[1])
         yield
+        now = self.story.status("mysql")
+        assert now["state"] != "HALTED", now
         after = self.publish_to_both()
         self.wait_for(self.second, after[1])
 

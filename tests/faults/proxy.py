@@ -115,6 +115,16 @@ class Proxy:
         """After cut(): connections are taken again; other faults stay."""
         self._enable(True)
 
+    def lead_to(self, upstream_port):
+        """To another server from now on; open connections are closed."""
+        wanted = {
+            "listen": self.listen,
+            "upstream": f"127.0.0.1:{upstream_port}",
+            "enabled": True,
+        }
+        call("POST", f"/proxies/{self.name}", wanted)
+        self.upstream_port = upstream_port
+
     def heal(self):
         """No fault is left."""
         for toxic in self.toxics():

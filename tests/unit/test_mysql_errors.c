@@ -41,6 +41,23 @@ Test(mysql_errors, tls_trouble_is_bounded_because_it_may_be_an_outage_or_the_set
 {
     cr_expect_eq(ls_mysql_classify(2026), LS_ERR_UNKNOWN);
     cr_expect_neq(*ls_mysql_advice(2026), '\0');
+    struct ls_err err;
+    ls_mysql_err(&err, "mysql db:3306", 2026, "TLS/SSL error: unexpected eof while reading");
+    cr_expect_eq(err.class, LS_ERR_UNKNOWN);
+}
+
+Test(mysql_errors, a_certificate_that_is_refused_is_the_set_up)
+{
+    static const char *const texts[] = {
+        "TLS/SSL error: unable to get local issuer certificate",
+        "TLS/SSL error: certificate has expired",
+        "TLS/SSL error: Validation of SSL server certificate failed",
+    };
+    struct ls_err err;
+    for (size_t i = 0; i < sizeof(texts) / sizeof(*texts); i++) {
+        ls_mysql_err(&err, "mysql db:3306", 2026, texts[i]);
+        cr_expect_eq(err.class, LS_ERR_FATAL, "%s", texts[i]);
+    }
 }
 
 Test(mysql_errors, refusals_for_load_are_told_from_outages)
