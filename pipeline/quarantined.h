@@ -9,6 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <librdkafka/rdkafka.h>
+
 #include "base/err.h"
 #include "pipeline/config.h"
 
@@ -27,6 +29,15 @@ struct ls_quarantined {
  */
 int ls_quarantined_read(const struct ls_config *config, const struct ls_sink_config *sink,
                         struct ls_quarantined *set, struct ls_err *err);
+/*
+ * The same, but reads only what came since the newest reading on this machine, and asks only for
+ * the topic's ends where nothing did (quarantined_file.h). It is not told when a topic was deleted,
+ * made again and has grown beyond where it ended, unless the message there is another one: good for
+ * showing, not for deciding. client is for requests.
+ */
+int ls_quarantined_follow(const struct ls_config *config, rd_kafka_t *client,
+                          const struct ls_sink_config *sink, struct ls_quarantined *set,
+                          struct ls_err *err);
 void ls_quarantined_free(struct ls_quarantined *set);
 
 /* By position in the state topic of the sink's entity. */

@@ -89,13 +89,13 @@ void ls_status_close(struct ls_status *status)
     free(status);
 }
 
-/* Counts what is open in the quarantine; reads it again only when it has grown. */
+/* Counts what is open in the quarantine; reads on only when it has grown. */
 static int count_quarantined(struct ls_status *status, struct ls_status_kept *kept,
                              struct ls_err *err)
 {
     char topic[LS_TOPIC_NAME_MAX];
     int32_t partitions;
-    int64_t ends = 0, records = 0;
+    int64_t ends = 0;
     ls_topic_quarantine(kept->sink, topic);
     if (ls_kafka_partitions(status->client, topic, &partitions, err) < 0)
         return -1;
@@ -104,12 +104,11 @@ static int count_quarantined(struct ls_status *status, struct ls_status_kept *ke
         if (ls_kafka_range(status->client, topic, p, &first, &end, err) < 0)
             return -1;
         ends += end;
-        records += end - first;
     }
     if (ends == kept->quarantine_end)
         return 0;
     struct ls_quarantined set = {0};
-    if (records > 0 && ls_quarantined_read(status->config, kept->sink, &set, err) < 0)
+    if (ls_quarantined_follow(status->config, status->client, kept->sink, &set, err) < 0)
         return -1;
     kept->quarantined = set.n;
     kept->quarantined_more = set.more;
