@@ -207,6 +207,7 @@ class LogBorne(unittest.TestCase):
             declared["version"] = 2
             declared["fields"].append({"number": 90, "name": "pets", "type": "int"})
             schema.write_text(yaml.safe_dump(declared, allow_unicode=True), encoding="utf-8")
+            story.lockstep("schema", "apply")
             story.quarantine("requeue", "--sink", self.SINK)
             self.assertEqual(story.open_entries(self.SINK), {})
             story.verify()
