@@ -207,23 +207,34 @@ static bool was_shut_out(const struct ls_err *err)
            err->code == RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH;
 }
 
-/* Looks, and writes what is missing; who was shut out by another looks again what that one did. */
+/* The topic was just made, and not every broker has heard of it. */
+static bool is_not_heard_of(const struct ls_err *err)
+{
+    return err->code == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART ||
+           err->code == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION ||
+           err->code == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC;
+}
+
+/*
+ * Looks, and writes what is missing; who was shut out by another looks again what that one did, and
+ * who met a broker that lags behind the others asks it again.
+ */
 static int complete(struct writing *writing, int32_t *ret_written, char uuid[37],
                     struct ls_err *err)
 {
     for (unsigned attempt = 0;; attempt++) {
         *ret_written = 0;
-        if (look(writing, uuid, err) < 0)
-            return -1;
-        if (writing->n_found == writing->entity->partitions)
-            return 0;
         struct ls_err why = {0};
         writing->delivery = (struct ls_err){0};
-        if (write_missing(writing, uuid, &why) == 0) {
+        bool looked = look(writing, uuid, &why) == 0;
+        if (looked && writing->n_found == writing->entity->partitions)
+            return 0;
+        if (looked && write_missing(writing, uuid, &why) == 0) {
             *ret_written = writing->entity->partitions - writing->n_found;
             return 0;
         }
-        if (!was_shut_out(&why) || attempt + 1 == ATTEMPTS_MAX) {
+        bool passes = is_not_heard_of(&why) || (looked && was_shut_out(&why));
+        if (!passes || attempt + 1 == ATTEMPTS_MAX) {
             if (err)
                 *err = why;
             return -1;
