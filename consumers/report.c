@@ -219,12 +219,16 @@ void ls_report_beat(struct ls_instance *instance, bool now)
         ls_stats_publish(report->stats, &report->view);
 }
 
-/* Whether the log has not answered for a while: then nothing else is known. */
-static bool is_log_away(const struct ls_instance *instance, int64_t now_ms)
+/*
+ * Whether the log has not answered for a while: then nothing else is known. Where the group took
+ * all partitions with it, there is nothing to wait for before it is said.
+ */
+static bool is_log_away(const struct ls_instance *instance, enum ls_state state, int64_t now_ms)
 {
     const struct ls_report *report = instance->report;
+    int64_t patience_ms = state == LS_STATE_WAITING ? 0 : LS_LOG_AWAY_MS;
     return instance->phase == LS_INSTANCE_UP && report->away_ms != 0 &&
-           now_ms - report->away_ms >= LS_LOG_AWAY_MS;
+           now_ms - report->away_ms >= patience_ms;
 }
 
 /* What RUNNING really is; may fill in wait. */
@@ -246,7 +250,8 @@ void ls_report_state(struct ls_instance *instance, enum ls_state state, const ch
     struct ls_report *report = instance->report;
     int64_t now_ms = ls_mono_ms();
     char text[256] = "";
-    if ((state == LS_STATE_RUNNING || state == LS_STATE_WAITING) && is_log_away(instance, now_ms)) {
+    if ((state == LS_STATE_RUNNING || state == LS_STATE_WAITING) &&
+        is_log_away(instance, state, now_ms)) {
         state = LS_STATE_WAITING;
         snprintf(text, sizeof(text), "%s", report->away);
     }
