@@ -3,7 +3,6 @@ groups looked at, and where a sink's marks stand. Shares no code with the progra
 
 import json
 import secrets
-import shutil
 import struct
 
 import pymysql
@@ -87,7 +86,9 @@ class Log:
         wait_until(shared, f"{n} members share the partitions of {self.topic}", timeout_s)
 
     def coordinator(self, sink):
-        future = self.admin.describe_consumer_groups([self.group(sink)], request_timeout=TIMEOUT_S)
+        """The number of the broker that keeps the group."""
+        admin = AdminClient({"bootstrap.servers": self.brokers})
+        future = admin.describe_consumer_groups([self.group(sink)], request_timeout=TIMEOUT_S)
         return future[self.group(sink)].result().coordinator.id
 
     def committed(self, sink):
@@ -121,14 +122,23 @@ class Log:
     def _made(self):
         return self.story.lockstep("topics", "create", expect=None).returncode == 0
 
-    def delete_records(self, before):
-        """Drops what is before these offsets. The broker refuses that while a topic is compacted only:
-        somebody has to have made its policy another first."""
-        entry = ConfigEntry(
-            "cleanup.policy", "compact,delete", incremental_operation=AlterConfigOpType.SET
-        )
+    def configure(self, name, value):
+        """Sets a property of the topic."""
+        entry = ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
         resource = ConfigResource(ResourceType.TOPIC, self.topic, incremental_configs=[entry])
         self.admin.incremental_alter_configs([resource])[resource].result(TIMEOUT_S)
+
+    def replicas(self):
+        """{partition: (leader, brokers that hold it, brokers that hold all of it)}"""
+        # a client of its own: one that has met a dead broker may tell old news
+        admin = AdminClient({"bootstrap.servers": self.brokers})
+        parts = admin.list_topics(self.topic, timeout=TIMEOUT_S).topics[self.topic].partitions
+        return {p: (part.leader, set(part.replicas), set(part.isrs)) for p, part in parts.items()}
+
+    def delete_records(self, before):
+        """Drops what is before these offsets. The broker refuses that while a topic is compacted
+        only: somebody has to have made its policy another first."""
+        self.configure("cleanup.policy", "compact,delete")
         parts = [TopicPartition(self.topic, p, offset) for p, offset in before.items()]
 
         def deleted():
@@ -164,7 +174,7 @@ class Log:
 
 def cut_log(topic, partition, keep):
     """Cuts a partition's log after its first `keep` batches, in the files of the broker, which must
-    be dead; it was killed, so it looks through its logs when it starts. Returns the offset cut at."""
+    be dead; it was killed, so it looks through its logs when it starts. Returns where it ends."""
     folder = servers.procs("kafka")[0].data_dir / "log" / f"{topic}-{partition}"
     segment = folder / f"{0:020}.log"
     data = segment.read_bytes()
@@ -178,7 +188,6 @@ def cut_log(topic, partition, keep):
         if file.suffix in (".index", ".timeindex", ".snapshot", ".txnindex"):
             file.unlink()
     checkpoint = folder / "leader-epoch-checkpoint"
-    shutil.copy(checkpoint, folder.parent / f"{checkpoint.name}.before-cut")
     lines = checkpoint.read_text().splitlines()
     epochs = [line for line in lines[2:] if int(line.split()[1]) < cut_at]
     checkpoint.write_text("\n".join([lines[0], str(len(epochs)), *epochs]) + "\n")
@@ -236,13 +245,13 @@ def keys_of(partition, n, prefix):
 
 
 class Beats:
-    """What each worker says of itself from now on, by its process; a killed one is not mixed up with
-    the one after it, as in a sink's status."""
+    """What each worker says of itself from now on, by its process; a killed one is not mixed up
+    with the one after it, as in a sink's status."""
 
-    def __init__(self, story, sink):
+    def __init__(self, story, sink, brokers=stores.BROKERS):
         self.key = f"heartbeat/{story.entity}/{sink}/"
         self.consumer = Consumer(
-            {"bootstrap.servers": stores.BROKERS, "group.id": "live-tests", "enable.auto.commit": False}
+            {"bootstrap.servers": brokers, "group.id": "live-tests", "enable.auto.commit": False}
         )
         story.callback(self.consumer.close)
         end = self.consumer.get_watermark_offsets(TopicPartition("lockstep.control", 0))[1]

@@ -1,6 +1,6 @@
-"""Kafka that is killed, out of reach, forgets the group's offsets, loses the log or is given another
-one, and a log full of what does not belong there: nothing is applied that is not of the log which
-the store follows, nothing is lost, and a person is told what to do."""
+"""Kafka that is killed, out of reach, forgets the group's offsets, loses the log or is given
+another one, and a log full of what does not belong there: nothing is applied that is not of the log
+which the store follows, nothing is lost, and a person is told what to do."""
 
 import signal
 import time
@@ -41,7 +41,7 @@ def image(name):
 def wait_marks(story, log):
     """Until the store's marks stand at the end of the log; returns them."""
     ends = log.ends()
-    wait_until(lambda: offsets_of(redis_marks(story)) == ends, "the marks are at the end of the log")
+    wait_until(lambda: offsets_of(redis_marks(story)) == ends, "the marks are at the log's end")
     return redis_marks(story)
 
 
@@ -80,7 +80,8 @@ class Halts(unittest.TestCase):
         config = filled.story.variant("next", change)
         harness.lockstep("topics", "create", config=config)
         lines = "".join(line(f"next-{number}", "next") for number in range(50))
-        harness.lockstep("publish", "--entity", filled.story.entity, "-", config=config, stdin=lines)
+        entity = filled.story.entity
+        harness.lockstep("publish", "--entity", entity, "-", config=config, stdin=lines)
         with filled.story.worker(config=config):
             harness.wait_caught_up([SINK], config=config)
             log = Log(filled.story, generation=2)
@@ -114,7 +115,7 @@ class BrokerAway(unittest.TestCase):
             self.assertNotIn("state=HALTED", worker.log())
 
     @quick
-    def test_a_worker_that_cannot_reach_kafka_for_longer_than_its_session_comes_back_by_itself(self):
+    def test_a_worker_out_of_reach_for_longer_than_its_session_comes_back_by_itself(self):
         self.out_of_reach(CUT_S, lambda link: link.being_cut())
 
     def test_a_minute_without_kafka_is_made_good(self):

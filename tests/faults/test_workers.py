@@ -1,5 +1,6 @@
-"""Workers that are killed, frozen, outlived, told to stop and joined by others: what they had in hand
-is applied by whoever comes next, nothing older is put over anything newer, and no mark moves back."""
+"""Workers that are killed, frozen, outlived, told to stop and joined by others: what they had in
+hand is applied by whoever comes next, nothing older is put over anything newer, and no mark moves
+back."""
 
 import contextlib
 import json
@@ -148,9 +149,8 @@ class KilledWithABatchInHand(unittest.TestCase):
         newest = stores.newest_of_log(topic=self.log.topic)
         for key in set(keys) - set(held):
             offset = (newest[key][0] & (1 << 48) - 1) - 1
-            self.assertGreaterEqual(
-                offset, marks[wire.partition_of(key, stores.PARTITIONS)], f"{key} is covered by a mark"
-            )
+            mark = marks[wire.partition_of(key, stores.PARTITIONS)]
+            self.assertGreaterEqual(offset, mark, f"{key} is covered by a mark")
         return held, marks
 
     def go_on(self, keys, name, marks):
