@@ -429,7 +429,7 @@ static void refused(struct ls_redis_lane *lane, size_t index, struct ls_redis_re
         redirect(lane, request, (int)index, reply, where);
         return;
     case LS_REDIS_TRYAGAIN:
-        if (ls_redis_marks_split(lane, index, request))
+        if (ls_redis_marks_split(lane, request))
             return;
         break;
     case LS_REDIS_HEALS:

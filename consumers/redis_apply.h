@@ -90,6 +90,7 @@ struct ls_redis_lane {
     unsigned n_busy;
     struct ls_redis_list unrouted;
     struct ls_redis_seen *seen; /* by partition and tag: what the next marks are compared with */
+    bool had_marks;             /* seen or written since a node was last in doubt */
     struct ls_err *two_logs;    /* by partition: FATAL where its tags name two logs, else NONE */
 
     /* Reading the map. */
@@ -164,8 +165,7 @@ void ls_redis_marks_encode(struct ls_redis_lane *lane, size_t node, struct ls_bu
 void ls_redis_marks_answered(struct ls_redis_lane *lane, size_t node,
                              struct ls_redis_request *request, const redisReply *reply);
 /* A tag's request that met TRYAGAIN: one for each partition instead. False when it has but one. */
-bool ls_redis_marks_split(struct ls_redis_lane *lane, size_t node,
-                          struct ls_redis_request *request);
+bool ls_redis_marks_split(struct ls_redis_lane *lane, struct ls_redis_request *request);
 /* After a greeting, an INFO, or a map: says so when what was written may be gone. */
 void ls_redis_doubt_node(struct ls_redis_lane *lane, size_t node);
 void ls_redis_doubt_map(struct ls_redis_lane *lane);

@@ -42,7 +42,7 @@ void ls_redis_doubt_node(struct ls_redis_lane *lane, size_t node)
     char why[sizeof(conn->where) + 128];
     if (!conn->is_another)
         return;
-    conn->is_another = false;
+    conn->is_another = lane->had_marks = false;
     snprintf(why, sizeof(why), "%s was started again or has changed its role", conn->where);
     ls_lane_unsure(lane->queue, why);
 }
@@ -53,6 +53,7 @@ void ls_redis_doubt_map(struct ls_redis_lane *lane)
     if (gone == NULL)
         return;
     char why[sizeof(gone->where) + 128];
+    lane->had_marks = false;
     snprintf(why, sizeof(why), "%s is no master of any slot any more: another took its place",
              gone->where);
     ls_lane_unsure(lane->queue, why);
@@ -127,6 +128,7 @@ void ls_redis_marks_answered(struct ls_redis_lane *lane, size_t node,
     struct ls_err err;
     switch (answer) {
     case LS_REDIS_MARKS_WRITTEN:
+        lane->had_marks = true;
         for (unsigned i = request->first; i < request->first + request->n; i++)
             ls_redis_seen_put(
                 ls_redis_seen_at(lane->seen, (size_t)unit->marks[i].partition, request->index),
@@ -147,21 +149,22 @@ void ls_redis_marks_answered(struct ls_redis_lane *lane, size_t node,
     }
 }
 
-bool ls_redis_marks_split(struct ls_redis_lane *lane, size_t node, struct ls_redis_request *request)
+bool ls_redis_marks_split(struct ls_redis_lane *lane, struct ls_redis_request *request)
 {
-    if (request->n < 2)
+    uint16_t n = request->n;
+    if (n < 2)
         return false;
-    for (uint16_t i = 1; i < request->n; i++) {
+    request->n = 1;
+    request->asking = false; /* each finds its own way from the slot's master on */
+    for (uint16_t i = 1; i < n; i++) {
         struct ls_redis_request *one = ls_redis_work_add(lane, &lane->works[request->work],
                                                          (enum ls_redis_request_kind)request->kind);
         one->index = request->index;
         one->slot = request->slot;
         one->first = request->first + i;
         one->n = 1;
-        ls_redis_lane_queue(lane, node, one, false);
+        ls_redis_lane_route(lane, one);
     }
-    request->n = 1;
-    request->asking = false;
-    ls_redis_lane_queue(lane, node, request, false);
+    ls_redis_lane_route(lane, request);
     return true;
 }
