@@ -77,6 +77,11 @@ static double retried(const struct page *page, size_t i, const struct ls_stats_v
     return (double)view->counts[LS_RETRY];
 }
 
+static double quarantined(const struct page *page, size_t i, const struct ls_stats_view *view)
+{
+    return (double)view->quarantined;
+}
+
 static double unconfirmed(const struct page *page, size_t i, const struct ls_stats_view *view)
 {
     return (double)view->unconfirmed;
@@ -120,6 +125,10 @@ static const struct per_sink per_sink[] = {
      "Records sent to the store again (verdict RETRY, which is not final).", retried},
     {"lockstep_partitions", LS_METRIC_GAUGE, "Partitions of the log.", partitions},
     {"lockstep_partitions_owned", LS_METRIC_GAUGE, "Partitions that this worker was given.", owned},
+    {"lockstep_quarantine_open_records", LS_METRIC_GAUGE,
+     "Open entries of the quarantine that this worker knows of; of several workers take the "
+     "greatest.",
+     quarantined},
     {"lockstep_quarantine_unconfirmed_records", LS_METRIC_GAUGE,
      "Poison whose quarantine entry the broker has not confirmed.", unconfirmed},
     {"lockstep_memory_bytes", LS_METRIC_GAUGE,

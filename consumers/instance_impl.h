@@ -271,6 +271,8 @@ void ls_quarantine_look(struct ls_quarantine *quarantine);
  * Lets go of a batch, or of all (NULL): writes that are not confirmed no longer count for them.
  */
 void ls_quarantine_forget(struct ls_quarantine *quarantine, const struct ls_batch *batch);
+/* Open entries that this worker knows of: those at its start, and its own. */
+uint64_t ls_quarantine_known(const struct ls_quarantine *quarantine);
 /* Records whose batches wait for their quarantine write to be confirmed. */
 uint64_t ls_quarantine_unconfirmed(const struct ls_quarantine *quarantine);
 /*

@@ -178,6 +178,7 @@ void ls_observe(struct ls_instance *instance)
         view->counts[v] = instance->totals.counts[v];
     view->consumed = instance->totals.consumed;
     view->rewinds = instance->rewinds;
+    view->quarantined = ls_quarantine_known(instance->quarantine);
     view->unconfirmed = ls_quarantine_unconfirmed(instance->quarantine);
     view->standby = instance->state == LS_STATE_WAITING && is_standby(instance, now_ms);
 }

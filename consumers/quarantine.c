@@ -270,6 +270,11 @@ void ls_quarantine_put(struct ls_quarantine *quarantine, struct ls_batch *batch,
     ls_report_failure(quarantine->instance, &err, record, 1);
 }
 
+uint64_t ls_quarantine_known(const struct ls_quarantine *quarantine)
+{
+    return ls_open_entries_count(quarantine->open);
+}
+
 uint64_t ls_quarantine_unconfirmed(const struct ls_quarantine *quarantine)
 {
     uint64_t n = 0;

@@ -143,6 +143,7 @@ class Pages(unittest.TestCase):
         self.assertEqual(now.one("lockstep_batch_records_sum"), events + poison)
         self.assertGreater(now.one("lockstep_store_request_seconds_count"), 0)
         self.assertGreater(now.one("lockstep_looks_total"), 0)
+        self.assertEqual(now.one("lockstep_quarantine_open_records"), poison)
         self.assertEqual(now.one("lockstep_failures_total", **{"class": "poison"}), poison)
         self.assertLess(now.one("lockstep_progress_age_seconds"), 5)
         self.assertEqual(now.one("lockstep_records_in_flight"), 0)
