@@ -161,22 +161,24 @@ bool ls_es_incarnation_same(const struct ls_es_incarnation *was,
                  now->uuid, was->uuid);
         return false;
     }
-    for (uint32_t i = 0; i < now->n_primaries && i < was->n_primaries; i++) {
-        const struct ls_es_primary *old = &was->primaries[i], *new = &now->primaries[i];
-        if (strcmp(old->history, new->history) != 0) {
-            snprintf(why, size,
-                     "index %s: shard %" PRIu32 " has another history: it was restored, or a stale "
-                     "or empty copy took its place",
-                     index, i);
-            return false;
-        }
-        if (old->term != new->term) {
-            snprintf(why, size,
-                     "index %s: shard %" PRIu32 " has a new primary (term %" PRId64 " was %" PRId64
-                     "): a restart or a failover",
-                     index, i, new->term, old->term);
-            return false;
-        }
+    uint32_t n = now->n_primaries < was->n_primaries ? now->n_primaries : was->n_primaries;
+    for (uint32_t i = 0; i < n; i++) { /* first what says most */
+        if (strcmp(was->primaries[i].history, now->primaries[i].history) == 0)
+            continue;
+        snprintf(why, size,
+                 "index %s: shard %" PRIu32 " has another history: it was restored, or a stale or "
+                 "empty copy took its place",
+                 index, i);
+        return false;
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        if (was->primaries[i].term == now->primaries[i].term)
+            continue;
+        snprintf(why, size,
+                 "index %s: shard %" PRIu32 " has a new primary (term %" PRId64 " was %" PRId64
+                 "): a restart or a failover",
+                 index, i, now->primaries[i].term, was->primaries[i].term);
+        return false;
     }
     return was->n_primaries == now->n_primaries;
 }
