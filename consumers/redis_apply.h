@@ -90,7 +90,6 @@ struct ls_redis_lane {
     unsigned n_busy;
     struct ls_redis_list unrouted;
     struct ls_redis_seen *seen; /* by partition and tag: what the next marks are compared with */
-    bool had_marks;             /* seen or written since a node was last in doubt */
     struct ls_err *two_logs;    /* by partition: FATAL where its tags name two logs, else NONE */
 
     /* Reading the map. */

@@ -5,9 +5,7 @@
  * A look asks for a new map first, then every master what it is (INFO: set-up, role, ids) and, in
  * the same order on the same connection, the marks under all tags. Only where there is no mark at
  * all it looks for data, and if there is some it reads the marks once more: another worker that
- * starts at the same time writes marks before data, so whoever sees its data sees its marks. Where
- * this lane has seen marks on the same servers before, the store was emptied meanwhile: what is in
- * it now came from the log after that, so it does not count as a stranger's data.
+ * starts at the same time writes marks before data, so whoever sees its data sees its marks.
  */
 #include <stdio.h>
 #include <string.h>
@@ -114,8 +112,7 @@ void ls_redis_look_next(struct ls_redis_lane *lane, struct ls_redis_work *work)
         ls_unit_note(unit, &err);
         break;
     case LS_REDIS_LOOK_READS:
-        lane->had_marks |= fold(lane, unit) < unit->n_marks;
-        if (lane->had_marks || !unit->look->setup || work->scanned)
+        if (fold(lane, unit) < unit->n_marks || !unit->look->setup || work->scanned)
             break;
         work->scanned = true;
         work->phase = LS_REDIS_LOOK_SCANS;

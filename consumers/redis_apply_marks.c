@@ -42,7 +42,7 @@ void ls_redis_doubt_node(struct ls_redis_lane *lane, size_t node)
     char why[sizeof(conn->where) + 128];
     if (!conn->is_another)
         return;
-    conn->is_another = lane->had_marks = false;
+    conn->is_another = false;
     snprintf(why, sizeof(why), "%s was started again or has changed its role", conn->where);
     ls_lane_unsure(lane->queue, why);
 }
@@ -53,7 +53,6 @@ void ls_redis_doubt_map(struct ls_redis_lane *lane)
     if (gone == NULL)
         return;
     char why[sizeof(gone->where) + 128];
-    lane->had_marks = false;
     snprintf(why, sizeof(why), "%s is no master of any slot any more: another took its place",
              gone->where);
     ls_lane_unsure(lane->queue, why);
@@ -128,7 +127,6 @@ void ls_redis_marks_answered(struct ls_redis_lane *lane, size_t node,
     struct ls_err err;
     switch (answer) {
     case LS_REDIS_MARKS_WRITTEN:
-        lane->had_marks = true;
         for (unsigned i = request->first; i < request->first + request->n; i++)
             ls_redis_seen_put(
                 ls_redis_seen_at(lane->seen, (size_t)unit->marks[i].partition, request->index),

@@ -1,0 +1,333 @@
+"""A Redis Cluster that refuses, forgets, moves or restarts: what is meant for it waits or is written
+again, nothing of it ends in the quarantine, and no member is lost or comes back older."""
+
+import contextlib
+import shutil
+import signal
+import unittest
+
+import redis
+from harness import wait_until
+from redis_nodes import Cluster, lines, rewinds
+from support import quick
+
+ATTEMPTS = 12
+LOOK_S = 10  # a worker looks this often
+
+cluster = None
+
+
+def setUpModule():
+    global cluster
+    cluster = unittest.enterModuleContext(Cluster(3))
+
+
+class OnCluster(unittest.TestCase):
+    """A log of the test's own; the three masters without replicas are shared and made well again."""
+
+    def setUp(self):
+        self.story = self.enterContext(cluster.story("redis"))
+        self.addCleanup(self.empty)
+        self.node = cluster.masters[1]
+
+    def empty(self):
+        for node in cluster.nodes:
+            node.do("FLUSHALL")
+
+    def fill(self, seed=7):
+        self.story.publish(members=300, events=600, seed=seed)
+        self.story.wait_caught_up()
+
+    def fresh(self, prefix, n=40):
+        """Publishes n new members of the node; returns their keys."""
+        keys = cluster.keys_of(self.node, n, prefix)
+        self.story.publish_keys(keys, locale="en")
+        return keys
+
+    def wait_state(self, state, text, timeout_s=60):
+        """Until the sink is in this state, and says this."""
+        return self.story.wait_status(
+            "redis-a",
+            f"{state} because of '{text}'",
+            lambda now: now["state"] == state and text in now["reason"] + now["last_error"],
+            timeout_s,
+        )
+
+    def wait_log(self, worker, text):
+        wait_until(lambda: text in worker.log(), f"'{text}' in the worker's log")
+
+
+class Down(OnCluster):
+    def test_a_killed_master_without_a_replica_is_waited_for(self):
+        with self.story.worker() as worker:
+            self.fill()
+            before = self.node.info("server")["run_id"]
+            self.node.kill()
+            self.story.publish(members=300, events=600, seed=8)
+            self.wait_state("RETRYING", self.node.address)
+            self.node.start()
+            now = self.story.finish(self)
+            self.assertGreater(now["retried"], 0)
+            self.assertNotIn("state=HALTED", worker.log())
+        self.assertNotEqual(self.node.info("server")["run_id"], before)
+
+    @quick
+    def test_a_whole_cluster_that_goes_down_and_comes_up_is_filled_on(self):
+        with self.story.worker() as worker:
+            self.fill()
+            for node in cluster.nodes:
+                node.kill()
+            self.story.publish(members=300, events=600, seed=8)
+            for node in cluster.nodes:
+                node.start()
+            self.story.finish(self)
+            self.assertTrue(rewinds(worker), "each node was started again")
+
+    def test_a_node_that_loads_its_data_is_waited_for(self):
+        with self.story.worker() as worker:
+            self.fill()
+            self.node.do("BGREWRITEAOF")  # a dump is what it answers beside, while it loads it
+            wait_until(
+                lambda: self.node.info("persistence")["aof_base_size"] > 1000,
+                "the file is rewritten",
+            )
+            self.node.kill()
+            self.story.publish(members=300, events=600, seed=8)
+            # microseconds for each key
+            self.node.start(key_load_delay=20000, loading_process_events_interval_bytes=1024)
+            self.wait_log(worker, "is still loading its data")
+            with contextlib.suppress(redis.exceptions.RedisError):
+                self.node.client.get("x")
+            self.story.finish(self)
+            self.assertNotIn("state=HALTED", worker.log())
+        self.assertGreater(self.node.errors("LOADING"), 0)
+
+
+class Refusing(OnCluster):
+    @quick
+    def test_a_full_master_is_retried_and_nothing_is_quarantined(self):
+        with self.story.worker() as worker:
+            self.fill()
+            self.node.do("CONFIG", "SET", "maxmemory", 1)
+            self.addCleanup(self.node.do, "CONFIG", "SET", "maxmemory", 0)
+            self.story.publish(members=300, events=600, seed=8)
+            self.wait_state("RETRYING", "OOM")
+            self.node.do("CONFIG", "SET", "maxmemory", 0)
+            now = self.story.finish(self)
+            self.assertGreater(now["retried"], 0)
+            self.assertNotIn("state=HALTED", worker.log())
+        self.assertGreater(self.node.errors("OOM"), 0)
+
+    def test_an_eviction_policy_that_is_set_at_runtime_halts_the_sink_until_it_is_gone(self):
+        with self.story.worker():
+            self.fill()
+            self.node.do("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+            self.addCleanup(self.node.do, "CONFIG", "SET", "maxmemory-policy", "noeviction")
+            self.wait_state("HALTED", "noeviction")
+            self.story.publish(members=50, events=50, seed=8)
+            self.node.do("CONFIG", "SET", "maxmemory-policy", "noeviction")
+            self.story.finish(self)
+
+    def test_an_eviction_policy_at_the_start_halts_the_sink_before_it_writes(self):
+        self.node.do("CONFIG", "SET", "maxmemory-policy", "volatile-ttl")
+        self.addCleanup(self.node.do, "CONFIG", "SET", "maxmemory-policy", "noeviction")
+        self.story.publish(members=50, events=50, seed=8)
+        with self.story.worker():
+            self.wait_state("HALTED", "noeviction")
+            self.assertEqual(cluster.held(self.story.prefix), {})
+            self.node.do("CONFIG", "SET", "maxmemory-policy", "noeviction")
+            self.story.finish(self)
+
+    @quick
+    def test_flushed_scripts_are_loaded_again_without_a_retry(self):
+        with self.story.worker():
+            self.fill()
+            before = cluster.errors("NOSCRIPT")
+            for node in cluster.nodes:
+                node.do("SCRIPT", "FLUSH")
+            self.story.publish(members=300, events=600, seed=8)
+            now = self.story.finish(self)
+            self.assertEqual(now["retried"], 0)
+        self.assertGreater(cluster.errors("NOSCRIPT"), before)
+
+
+class Forgetting(OnCluster):
+    @quick
+    def test_a_master_that_is_flushed_while_nothing_happens_is_filled_again(self):
+        with self.story.worker() as worker:
+            self.fill()
+            self.node.do("FLUSHALL")
+            self.assertGreater(len(self.story.lost()), 20)
+            self.assert_filled(worker)
+        self.assertGreater(self.node.calls("flushall"), 0)
+
+    def test_a_cluster_that_is_flushed_altogether_is_filled_again(self):
+        with self.story.worker() as worker:
+            self.fill()
+            self.empty()
+            self.fresh("after")  # before anybody notices: data, and no mark
+            self.assert_filled(worker)
+
+    def test_a_master_that_is_flushed_under_load_is_filled_again(self):
+        with self.story.worker() as worker:
+            self.fill()
+            for seed in range(8, 12):
+                self.story.publish(members=300, events=300, seed=seed)
+                self.node.do("FLUSHALL")
+            self.assert_filled(worker)
+
+    def assert_filled(self, worker):
+        wait_until(lambda: rewinds(worker), "the worker reads again", LOOK_S * 3)
+        wait_until(lambda: not self.story.lost(), "all is there again")
+        self.story.finish(self)
+
+    def test_a_master_that_is_flushed_before_its_first_mark_is_filled_again(self):
+        """Its marks stood at zero, and a flushed one reads as zero, too: only the tag itself tells."""
+        for _ in range(ATTEMPTS):
+            with cluster.story("first") as story, story.worker() as worker:
+                story.wait_caught_up()
+                marks = story.marks_on(self.node)
+                keys = cluster.keys_of(self.node, 20, "lost")
+                if not story.asleep_before_mark(worker, self.node, keys, marks):
+                    self.empty()
+                    continue
+                self.node.do("FLUSHALL")
+                worker.process.send_signal(signal.SIGCONT)
+                story.finish(self)
+                self.assertTrue(rewinds(worker))
+                return
+        self.fail(f"the mark was faster {ATTEMPTS} times")
+
+    def test_a_node_that_starts_from_an_older_file_is_filled_again(self):
+        with self.story.worker() as worker:
+            self.fill()
+            older = self.copy_of_file()
+            keys = self.fresh("lost")
+            self.story.wait_caught_up()
+            self.start_from(older)
+            self.assertEqual(self.story.lost(), set(keys))
+            self.story.finish(self)
+            self.assertTrue(rewinds(worker))
+
+    def test_a_mark_does_not_go_to_a_node_that_started_from_an_older_file(self):
+        """The worker stands still between the answer to its records and their mark."""
+        with self.story.worker() as worker:
+            self.fill()
+            for attempt in range(ATTEMPTS):
+                self.story.wait_caught_up()
+                marks, older = self.story.marks_on(self.node), self.copy_of_file()
+                keys = cluster.keys_of(self.node, 20, f"lost{attempt}")
+                if self.story.asleep_before_mark(worker, self.node, keys, marks):
+                    break
+            else:
+                self.fail(f"the mark was faster {ATTEMPTS} times")
+            self.start_from(older)
+            self.assertEqual(self.story.lost(), set(keys))
+            self.assertEqual(self.story.marks_on(self.node), marks)
+            worker.process.send_signal(signal.SIGCONT)
+            self.story.publish(members=50, events=50, seed=8)
+            self.story.finish(self)
+            self.assertTrue(rewinds(worker))
+
+    def copy_of_file(self):
+        """Of the node's append-only file, as a backup would have it."""
+        copy = self.node.folder / "older"
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(self.node.folder / "appendonlydir", copy)
+        return copy
+
+    def start_from(self, copy):
+        self.node.kill()
+        shutil.rmtree(self.node.folder / "appendonlydir")
+        shutil.copytree(copy, self.node.folder / "appendonlydir")
+        self.node.start()
+        cluster.wait_ok()
+
+
+class Moving(OnCluster):
+    """Slots that a person moves, by real SETSLOT and MIGRATE, while records come."""
+
+    def setUp(self):
+        super().setUp()
+        self.source, self.target = cluster.masters[1], cluster.masters[2]
+        self.key = cluster.keys_of(self.source, 1, "moved")[0]
+        self.slot = self.source.do("CLUSTER", "KEYSLOT", self.key)
+
+    def put(self, **fields):
+        self.story.publish_lines(lines([self.key], **fields))
+
+    def test_a_slot_that_moves_is_followed_without_a_retry_or_a_doubt(self):
+        asked, moved = self.source.errors("ASK"), self.source.errors("MOVED")
+        with self.story.worker() as worker:
+            self.fill()
+            self.put(locale="en")
+            self.story.wait_caught_up()
+            self.addCleanup(cluster.migrate, self.target, self.source, self.slot)
+            cluster.start_move(self.source, self.target, self.slot)
+            cluster.move_keys(self.source, self.target, self.slot)
+            self.put(locale="de")
+            self.story.wait_caught_up()
+            self.assertGreater(self.source.errors("ASK"), asked)
+            cluster.end_move(self.source, self.target, self.slot)
+            self.put(locale="fr")
+            now = self.story.finish(self)
+            self.assertEqual(now["retried"], 0)
+            self.assertEqual(rewinds(worker), [])
+        self.assertGreater(self.source.errors("MOVED"), moved)
+
+    @quick
+    def test_many_slots_that_move_under_load_with_marks_among_them_lose_nothing(self):
+        with self.story.worker() as worker:
+            self.fill()
+            marks = self.story.marks_on(self.source)
+            slots = {self.source.do("CLUSTER", "KEYSLOT", name) for name in marks}
+            slots = sorted(slots)[:10] + list(range(self.slot, self.slot + 40))
+            for seed in range(4):
+                self.story.publish(members=300, events=300, seed=10 + seed)
+                for slot in slots[seed::4]:
+                    cluster.migrate(self.source, self.target, slot)
+            self.assertLess(len(self.story.marks_on(self.source)), len(marks))
+            self.story.finish(self)
+            self.assertEqual(rewinds(worker), [])
+            self.story.publish(members=300, events=300, seed=20)
+            for slot in slots:
+                cluster.migrate(self.target, self.source, slot)
+            self.story.finish(self)
+
+    def test_a_move_that_stops_halfway_holds_up_neither_records_nor_marks(self):
+        """Of the marks under one tag some are here and some there: TRYAGAIN for all at once."""
+        with self.story.worker() as worker:
+            self.fill()
+            name = sorted(self.story.marks_on(self.source))[0]
+            slot = self.source.do("CLUSTER", "KEYSLOT", name)
+            cluster.start_move(self.source, self.target, slot)
+            self.addCleanup(cluster.migrate, self.target, self.source, slot)
+            self.addCleanup(cluster.end_move, self.source, self.target, slot)
+            self.addCleanup(cluster.move_keys, self.source, self.target, slot)
+            here = self.source.do("CLUSTER", "GETKEYSINSLOT", slot, 100)
+            gone = [name for name in here if b":mark:" in name][:3]
+            self.source.do("MIGRATE", "127.0.0.1", self.target.port, "", 0, 5000, "KEYS", *gone)
+            again, before = cluster.errors("TRYAGAIN"), self.imported(gone)
+            self.fill(seed=9)
+            self.assertGreater(cluster.errors("TRYAGAIN"), again)
+            wait_until(
+                lambda: all(before[name] != now for name, now in self.imported(gone).items()),
+                "the marks that are gone ahead are written, too",
+            )
+            cluster.move_keys(self.source, self.target, slot)  # verify waits for the end of a move
+            cluster.end_move(self.source, self.target, slot)
+            self.story.finish(self)
+            self.assertEqual(rewinds(worker), [])
+
+    def imported(self, names):
+        """What the target of a move has for these already."""
+        found = {}
+        with self.target.client.client() as connection:
+            for name in names:
+                connection.execute_command("ASKING")
+                found[name] = connection.get(name)
+        return found
+
+
+if __name__ == "__main__":
+    unittest.main()
