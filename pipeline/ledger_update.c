@@ -51,6 +51,8 @@ struct update { /* one call */
     struct ls_ledger_reader *reader;
     const struct ls_ledger_progress *progress;
     uint64_t total;
+    bool asked_released;
+    uint32_t released; /* schema version, when asked_released */
 };
 
 void ls_ledger_reader_close(struct ls_ledger_reader *reader)
@@ -217,18 +219,36 @@ static void take_purge(struct update *update, const rd_kafka_message_t *message)
                               });
 }
 
+/*
+ * The released schema as of a record's writing or later. Asked once for all that was in the log
+ * when the update began, or a flood of such records would have the control topic read for each.
+ */
+static int ask_released(struct update *update, const rd_kafka_message_t *message,
+                        struct ls_err *err)
+{
+    bool was_there = message->offset < update->reader->ends[message->partition];
+    if (was_there && update->asked_released)
+        return 0;
+    if (ls_kafka_released_schema(update->ledger->config, update->ledger->entity->name,
+                                 &update->released, NULL, err) < 0)
+        return -1;
+    update->asked_released = true;
+    return 0;
+}
+
 /* A record of a newer schema: of a released one we must not guess; of any other it is poison. */
-static int take_newer(struct update *update, struct ls_ledger_position *position,
-                      const struct ls_err *why, struct ls_err *err)
+static int take_newer(struct update *update, const rd_kafka_message_t *message,
+                      struct ls_ledger_position *position, const struct ls_err *why,
+                      struct ls_err *err)
 {
     const struct ls_entity_config *entity = update->ledger->entity;
-    uint32_t released;
-    if (ls_kafka_released_schema(update->ledger->config, entity->name, &released, NULL, err) < 0)
+    if (ask_released(update, message, err) < 0)
         return -1;
-    if (released > entity->schema->version)
+    if (update->released > entity->schema->version)
         return ls_err_set(err, LS_ERR_FATAL, why->code,
                           "the log has records of %s schema %u, ours (%s) is %u: upgrade it first",
-                          entity->name, released, entity->schema->path, entity->schema->version);
+                          entity->name, update->released, entity->schema->path,
+                          entity->schema->version);
     position->poison++;
     return 0;
 }
@@ -262,7 +282,7 @@ static int take(struct update *update, const rd_kafka_message_t *message, struct
         position->poison++;
         break;
     case LS_INTAKE_NEWER:
-        if (take_newer(update, position, &why, err) < 0)
+        if (take_newer(update, message, position, &why, err) < 0)
             return -1;
         break;
     }
