@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "pipeline/kafka_refusal.h"
 
 enum { TROUBLE_LOG_MS = 10000 };
 
@@ -36,6 +37,7 @@ static void on_log(const rd_kafka_t *client, int level, const char *facility, co
         LS_LOG_WARN, LS_LOG_WARN, LS_LOG_WARN, LS_LOG_WARN,
         LS_LOG_WARN, LS_LOG_INFO, LS_LOG_INFO, LS_LOG_DEBUG,
     };
+    ls_kafka_refusal_note(text);
     if (level < 0 || level >= (int)LS_COUNT(levels) || is_repeated_trouble(facility))
         return;
     /* A new broker loads its coordinator for some seconds; librdkafka waits for it by itself. */
@@ -174,21 +176,19 @@ enum ls_err_class ls_kafka_class(rd_kafka_resp_err_t code)
     }
 }
 
+/* Whether a call found no broker to talk to: none answers, or all refuse. */
+static bool seems_away(rd_kafka_resp_err_t code)
+{
+    return code == RD_KAFKA_RESP_ERR__TRANSPORT || code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN ||
+           code == RD_KAFKA_RESP_ERR__RESOLVE || code == RD_KAFKA_RESP_ERR__TIMED_OUT;
+}
+
 /* What to do about an error, where it is not plain from librdkafka's own text. */
 static const char *advice(rd_kafka_resp_err_t code)
 {
-    switch (code) {
-    case RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC:
-    case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
+    if (code == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC || code == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)
         return "; `lockstep topics create` makes the topics";
-    case RD_KAFKA_RESP_ERR__TRANSPORT:
-    case RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN:
-    case RD_KAFKA_RESP_ERR__RESOLVE:
-    case RD_KAFKA_RESP_ERR__TIMED_OUT:
-        return "; no broker of kafka.brokers answers";
-    default:
-        return "";
-    }
+    return seems_away(code) ? "; no broker of kafka.brokers answers" : "";
 }
 
 int ls_kafka_err(struct ls_err *err, rd_kafka_resp_err_t code, const char *format, ...)
@@ -198,6 +198,11 @@ int ls_kafka_err(struct ls_err *err, rd_kafka_resp_err_t code, const char *forma
     va_start(args, format);
     vsnprintf(what, sizeof(what), format, args);
     va_end(args);
+    char refusal[LS_KAFKA_REFUSAL_MAX];
+    if (seems_away(code) && ls_kafka_refusal(refusal, sizeof(refusal)))
+        return ls_err_set(err, LS_ERR_FATAL, (int)code,
+                          "%s: a broker refuses the connection: %s; check kafka.properties", what,
+                          refusal);
     return ls_err_set(err, ls_kafka_class(code), (int)code, "%s: %s%s", what,
                       rd_kafka_err2str(code), advice(code));
 }

@@ -38,7 +38,10 @@ rd_kafka_t *ls_kafka_client(const struct ls_config *config, rd_kafka_type_t type
  */
 enum ls_err_class ls_kafka_class(rd_kafka_resp_err_t code);
 
-/* librdkafka's error as ours, the formatted text before librdkafka's. Returns -1. */
+/*
+ * librdkafka's error as ours, the formatted text before librdkafka's. Where no broker could be
+ * talked to and one has refused password or certificate lately, that: FATAL. Returns -1.
+ */
 int ls_kafka_err(struct ls_err *err, rd_kafka_resp_err_t code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
