@@ -26,6 +26,12 @@ void ls_batch_reset(struct ls_batch *batch)
     ls_arena_reset(&batch->arena);
 }
 
+uint64_t ls_batch_footprint(const struct ls_batch *batch)
+{
+    return batch->bytes + (uint64_t)batch->n_messages * LS_MESSAGE_BYTES +
+           batch->cap_messages * sizeof(*batch->messages) + ls_arena_footprint(&batch->arena);
+}
+
 void ls_batch_free(struct ls_batch *batch)
 {
     if (batch == NULL)

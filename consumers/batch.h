@@ -36,8 +36,9 @@ struct ls_batch {
     struct ls_log_poison *poison; /* in the arena, linked, newest first */
     struct ls_reach *reach;       /* in the arena */
     uint32_t n_reach;
-    uint64_t bytes;
-    uint32_t open; /* units and quarantine writes that are not finished: whole when 0 */
+    uint64_t bytes; /* of keys and values, as they are in the log */
+    uint64_t held;  /* the instance's: its footprint when it was read */
+    uint32_t open;  /* units and quarantine writes that are not finished: whole when 0 */
     /* The first record of a newer schema, if any: the instance decides between FATAL and poison. */
     struct ls_record *newer;
     struct ls_err newer_err;
@@ -49,8 +50,12 @@ struct ls_batch {
     struct ls_err log_err;
 };
 
+enum { LS_MESSAGE_BYTES = 400 }; /* of librdkafka's message, beside its payload; about */
+
 struct ls_batch *ls_batch_new(void);
 void ls_batch_free(struct ls_batch *batch);
+/* Bytes of memory that it holds: messages with their payload, and the arena. */
+uint64_t ls_batch_footprint(const struct ls_batch *batch);
 /* Gives messages and arena back for reuse; the batch is empty then. */
 void ls_batch_reset(struct ls_batch *batch);
 

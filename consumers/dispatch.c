@@ -35,8 +35,12 @@ static int check_newer(struct ls_instance *instance, const struct ls_batch *batc
 
 void ls_dispatch_release(struct ls_instance *instance, struct ls_batch *batch)
 {
+    ls_memory_gave(instance, batch);
+    if (instance->spare != NULL) {
+        ls_batch_free(batch);
+        return;
+    }
     ls_batch_reset(batch);
-    batch->next = instance->spare;
     instance->spare = batch;
 }
 
@@ -83,14 +87,14 @@ static int fetch_lane(struct ls_instance *instance, unsigned index, struct ls_er
 {
     struct ls_lane_state *lane = &instance->lanes[index];
     struct ls_batch *batch = instance->spare ? instance->spare : ls_batch_new();
-    instance->spare = batch->next;
-    batch->next = NULL;
-    const struct ls_sink_config *config = instance->sink_config;
-    if (ls_batch_fetch(batch, lane->queue, config->batch_records, config->batch_bytes) == 0) {
+    instance->spare = NULL;
+    if (ls_batch_fetch(batch, lane->queue, ls_memory_batch_records(instance),
+                       ls_memory_batch_bytes(instance)) == 0) {
         ls_dispatch_release(instance, batch);
         return 0;
     }
     ls_batch_read(batch, &instance->intake, instance->stop_at);
+    ls_memory_took(instance, batch);
     if (batch->log_err.class != LS_ERR_NONE) {
         *err = batch->log_err;
         ls_dispatch_release(instance, batch);
@@ -143,7 +147,8 @@ bool ls_dispatch_can_fetch(const struct ls_instance *instance, const struct ls_l
 {
     return lane->queue != NULL && lane->ready == NULL && !lane->rewinding &&
            lane->breaker.state == LS_BREAKER_CLOSED && instance->phase == LS_INSTANCE_UP &&
-           lane->n_batches < instance->sink_config->batches_in_flight;
+           lane->n_batches < instance->sink_config->batches_in_flight &&
+           ls_memory_has_room(instance, lane);
 }
 
 int ls_dispatch_fetch(struct ls_instance *instance, struct ls_err *err)

@@ -183,6 +183,7 @@ static int open_instance(struct ls_instance *instance, struct ls_err *err)
         instance->stop_at = ls_calloc(n, sizeof(*instance->stop_at));
     instance->intake.entity = entity;
     instance->intake.wants_hash = instance->ops->wants_hash;
+    ls_memory_init(instance);
     instance->returns = ls_returns_new();
     instance->report = ls_report_open(instance);
     instance->quarantine = ls_quarantine_open(instance);
@@ -223,10 +224,7 @@ static void close_instance(struct ls_instance *instance)
     }
     ls_quarantine_close(instance->quarantine);
     ls_report_close(instance->report);
-    for (struct ls_batch *batch = instance->spare, *next; batch; batch = next) {
-        next = batch->next;
-        ls_batch_free(batch);
-    }
+    ls_batch_free(instance->spare);
     ls_returns_free(instance->returns);
     ls_intake_free(&instance->intake);
     free(instance->lanes);

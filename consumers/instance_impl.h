@@ -7,6 +7,7 @@
  *   dispatch.c   batches → verdicts → the low watermark
  *   send.c       what waits → units, as the lane's breaker and flow allow
  *   rewind.c     letting go of what was read: of a lane in doubt, or of everything
+ *   memory.c     how much of the log is held, and may be
  *   marks.c      low watermarks → marks in the store → committed offsets
  *   quarantine.c poison → the quarantine topic
  *   report.h     what it says of itself: heartbeats, log lines, counters
@@ -89,6 +90,14 @@ struct ls_work {
     struct ls_flow_ticket ticket; /* of its records, while they are out */
 };
 
+/* What an instance holds of the log. Its owner's thread; metrics take a copy (ls_memory_held). */
+struct ls_memory {
+    uint64_t limit;         /* memory_bytes of the sink */
+    uint64_t held;          /* bytes of the batches in hand */
+    uint32_t record_bytes;  /* of a record in hand, smoothed */
+    uint32_t payload_bytes; /* ... of its key and value alone */
+};
+
 struct ls_quarantine;
 
 struct ls_instance {
@@ -107,7 +116,8 @@ struct ls_instance {
     struct ls_genesis *genesis; /* by partition, as the log has it */
     int64_t *stop_at;           /* RANGE: exclusive ends by partition, else NULL */
     struct ls_intake intake;
-    struct ls_batch *spare;    /* reused, linked by next */
+    struct ls_batch *spare; /* the next to be used, or NULL */
+    struct ls_memory memory;
     uint32_t released_version; /* newest released schema that was looked up */
 
     enum ls_state state;
@@ -239,6 +249,22 @@ void ls_send_forget(struct ls_lane_state *lane);
 bool ls_send_is_away(const struct ls_lane_state *lane);
 /* Milliseconds until what waits may be sent; INT64_MAX when that depends on something else. */
 int64_t ls_send_wait_ms(const struct ls_lane_state *lane, int64_t now_us);
+
+/* memory.c */
+/* Before there are lanes. */
+void ls_memory_init(struct ls_instance *instance);
+/* How much of the log may be fetched ahead of the batches. */
+struct ls_source_limits ls_memory_source_limits(const struct ls_instance *instance);
+/* Records and wire bytes of the next batch at most. */
+uint32_t ls_memory_batch_records(const struct ls_instance *instance);
+uint32_t ls_memory_batch_bytes(const struct ls_instance *instance);
+/* Whether another batch of this lane fits. */
+bool ls_memory_has_room(const struct ls_instance *instance, const struct ls_lane_state *lane);
+/* A batch was read, or is let go of. */
+void ls_memory_took(struct ls_instance *instance, struct ls_batch *batch);
+void ls_memory_gave(struct ls_instance *instance, const struct ls_batch *batch);
+/* Bytes of batches and of what is fetched ahead, for metrics: measured but for the latter. */
+uint64_t ls_memory_held(const struct ls_instance *instance);
 
 /* marks.c */
 /* Writes the marks that are due: all that moved, at most once an interval; now: at once. */

@@ -116,7 +116,7 @@ static void observe_lanes(const struct ls_instance *instance, struct ls_stats_vi
     if (view->n_lanes != instance->n_lanes)
         view->lanes = ls_realloc(view->lanes, instance->n_lanes * sizeof(*view->lanes));
     view->n_lanes = instance->n_lanes;
-    view->memory_bytes = 0;
+    view->memory_bytes = ls_memory_held(instance);
     for (unsigned i = 0; i < instance->n_lanes; i++) {
         const struct ls_lane_state *lane = &instance->lanes[i];
         view->lanes[i] = (struct ls_lane_stats){
@@ -130,11 +130,7 @@ static void observe_lanes(const struct ls_instance *instance, struct ls_stats_vi
         };
         for (const struct ls_unit *unit = lane->ready; unit; unit = unit->next)
             view->lanes[i].records += unit->n_records;
-        for (const struct ls_batch *batch = lane->oldest; batch; batch = batch->next)
-            view->memory_bytes += batch->bytes + ls_arena_footprint(&batch->arena);
     }
-    for (const struct ls_batch *batch = instance->spare; batch; batch = batch->next)
-        view->memory_bytes += ls_arena_footprint(&batch->arena);
 }
 
 /* Others have all partitions, and it has been so for a while since this one joined the group. */

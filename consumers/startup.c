@@ -189,11 +189,13 @@ static int open_source(struct ls_instance *instance, struct ls_err *err)
         .given = ls_instance_given,
         .taken = ls_instance_taken,
     };
+    const struct ls_source_limits limits = ls_memory_source_limits(instance);
     if (instance->options->position == LS_POSITION_MARKS)
-        instance->source =
-            ls_source_group(instance->config, instance->sink_config, &events, instance, err);
+        instance->source = ls_source_group(instance->config, instance->sink_config, &limits,
+                                           &events, instance, err);
     else
-        instance->source = ls_source_range(instance->config, instance->sink_config->entity, err);
+        instance->source =
+            ls_source_range(instance->config, instance->sink_config->entity, &limits, err);
     if (instance->source == NULL)
         return -1;
     for (unsigned i = 0; i < instance->n_lanes; i++)

@@ -62,6 +62,7 @@ struct ls_sink_config {
     uint32_t batch_records;      /* records of one batch at most */
     uint32_t batch_bytes;        /* wire bytes of one batch at most */
     uint32_t batches_in_flight;  /* per lane */
+    uint64_t memory_bytes;       /* of records, all lanes and what is fetched ahead */
     uint32_t requests_in_flight; /* es: bulks; redis: unused; mysql: connections per server */
     uint32_t quarantine_max_per_minute; /* store-borne poison that is taken for bad records */
     uint32_t connect_timeout_ms;

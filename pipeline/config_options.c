@@ -237,6 +237,15 @@ static const struct ls_option sink_options[] = {
      .max = 64,
      .defaults = {2, 4, 4},
      .meaning = "Batches that one lane works on or has waiting."},
+    {.name = "memory_bytes",
+     .type = LS_OPTION_INT,
+     MEMBER(struct ls_sink_config, memory_bytes),
+     .min = 8 << 20,
+     .max = 1LL << 40,
+     .defaults = EACH(64 << 20),
+     .meaning = "Bytes of memory that the sink's records take at most in one worker, fetched ahead "
+                "and in hand, about. Batches get smaller where it is short: raise it with the "
+                "number of MySQL servers and with the size of records."},
     {.name = "requests_in_flight",
      .type = LS_OPTION_INT,
      .kinds = MYSQL | ES,

@@ -191,6 +191,8 @@ static void store_int(void *field, size_t size, int64_t number)
     if (size == sizeof(uint16_t)) {
         uint16_t narrow = (uint16_t)number;
         memcpy(field, &narrow, sizeof(narrow));
+    } else if (size == sizeof(uint64_t)) {
+        memcpy(field, &number, sizeof(number));
     } else {
         uint32_t narrow = (uint32_t)number;
         memcpy(field, &narrow, sizeof(narrow));

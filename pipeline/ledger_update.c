@@ -76,7 +76,7 @@ static int reader_open(struct ls_ledger *ledger, struct ls_err *err)
     LS_CLEANUP_FREE struct ls_genesis *genesis = ls_calloc(n, sizeof(*genesis));
     if (ls_kafka_genesis(ledger->config, ledger->entity, genesis, err) < 0)
         return -1;
-    struct ls_source *source = ls_source_range(ledger->config, ledger->entity, err);
+    struct ls_source *source = ls_source_range(ledger->config, ledger->entity, NULL, err);
     if (source == NULL)
         return -1;
     struct ls_ledger_reader *reader = ls_calloc(1, sizeof(*reader));

@@ -1,5 +1,7 @@
 #include "pipeline/source.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -118,14 +120,35 @@ static struct ls_source *new_source(const struct ls_config *config,
 #define SOURCE_PROPERTIES                                                                    \
     "enable.auto.commit", "false", "enable.auto.offset.store", "false", "auto.offset.reset", \
         "error", "enable.partition.eof", "true", "isolation.level", "read_committed",        \
-        "fetch.wait.max.ms", "100", "queued.max.messages.kbytes", "4096"
+        "fetch.wait.max.ms", "100", "queued.max.messages.kbytes", texts.queue_kib,           \
+        "fetch.message.max.bytes", texts.partition_bytes, "fetch.max.bytes", texts.fetch_bytes
+
+/* Limits as librdkafka's properties. */
+struct limit_texts {
+    char queue_kib[24], partition_bytes[24], fetch_bytes[24];
+};
+
+static struct limit_texts limit_texts(const struct ls_source_limits *limits)
+{
+    static const struct ls_source_limits usual = {4 << 20, 32 << 20, 1 << 20};
+    if (limits == NULL)
+        limits = &usual;
+    struct limit_texts texts;
+    snprintf(texts.queue_kib, sizeof(texts.queue_kib), "%" PRIu64, limits->queue_bytes >> 10);
+    snprintf(texts.partition_bytes, sizeof(texts.partition_bytes), "%" PRIu64,
+             limits->partition_bytes);
+    snprintf(texts.fetch_bytes, sizeof(texts.fetch_bytes), "%" PRIu64, limits->fetch_bytes);
+    return texts;
+}
 
 struct ls_source *ls_source_group(const struct ls_config *config, const struct ls_sink_config *sink,
+                                  const struct ls_source_limits *limits,
                                   const struct ls_source_events *events, void *opaque,
                                   struct ls_err *err)
 {
     char group[LS_TOPIC_NAME_MAX];
     ls_group_name(sink, group);
+    const struct limit_texts texts = limit_texts(limits);
     const char *const extra[] = {
         SOURCE_PROPERTIES,
         "group.id",
@@ -159,10 +182,12 @@ struct ls_source *ls_source_group(const struct ls_config *config, const struct l
 }
 
 struct ls_source *ls_source_range(const struct ls_config *config,
-                                  const struct ls_entity_config *entity, struct ls_err *err)
+                                  const struct ls_entity_config *entity,
+                                  const struct ls_source_limits *limits, struct ls_err *err)
 {
+    const struct limit_texts texts = limit_texts(limits);
     /* The group's name is needed by the client and never used: nothing subscribes or commits. */
-    static const char *const extra[] = {SOURCE_PROPERTIES, "group.id", "lockstep.range", NULL};
+    const char *const extra[] = {SOURCE_PROPERTIES, "group.id", "lockstep.range", NULL};
     return new_source(config, entity, "range", extra, err);
 }
 

@@ -35,13 +35,22 @@ struct ls_source_events {
     void (*taken)(void *opaque, const int32_t *partitions, size_t n, bool lost);
 };
 
-/* Joins the sink's consumer group. NULL and err on failure. */
+/* How much may be fetched ahead of those who read; bytes of keys and values. */
+struct ls_source_limits {
+    uint64_t queue_bytes;     /* of one queue: nothing more is asked for from here on */
+    uint64_t fetch_bytes;     /* of one answer of a broker, about */
+    uint64_t partition_bytes; /* ... of one partition in it */
+};
+
+/* Joins the sink's consumer group. limits NULL: the usual. NULL and err on failure. */
 struct ls_source *ls_source_group(const struct ls_config *config, const struct ls_sink_config *sink,
+                                  const struct ls_source_limits *limits,
                                   const struct ls_source_events *events, void *opaque,
                                   struct ls_err *err);
 /* Reads partitions of the entity's state topic without any group. */
 struct ls_source *ls_source_range(const struct ls_config *config,
-                                  const struct ls_entity_config *entity, struct ls_err *err);
+                                  const struct ls_entity_config *entity,
+                                  const struct ls_source_limits *limits, struct ls_err *err);
 
 /*
  * Leaves the group (events.taken is called for what is left) and frees everything. Queues made by

@@ -28,6 +28,7 @@ void instance_start(void)
         .batch_records = 1000,
         .batch_bytes = 1 << 20,
         .batches_in_flight = 2,
+        .memory_bytes = 64 << 20,
     };
     mock_kafka_topic(&mock, STATE, FAKE_PARTITIONS);
     mock_kafka_topic(&mock, "member.quarantine.fake", 1);

@@ -31,6 +31,7 @@ Test(config, has_defaults_by_kind)
     cr_expect_eq(es->requests_in_flight, 3);
     cr_expect_eq(es->bulk_bytes, 1 << 20);
     cr_expect_eq(redis->batch_bytes, 16 << 20);
+    cr_expect_eq(redis->memory_bytes, 64 << 20);
     cr_expect_eq(redis->connect_timeout_ms, 3000);
     cr_expect_eq(redis->request_timeout_ms, 30000);
     cr_expect_eq(mysql->servers[0].port, 3306);
