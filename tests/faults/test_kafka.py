@@ -114,7 +114,6 @@ class BrokerAway(unittest.TestCase):
                 self.assertEqual(worker.stop(), 0)
             self.assertNotIn("state=HALTED", worker.log())
 
-    @quick
     def test_a_worker_out_of_reach_for_longer_than_its_session_comes_back_by_itself(self):
         self.out_of_reach(CUT_S, lambda link: link.being_cut())
 
@@ -177,7 +176,6 @@ class GroupOffsets(unittest.TestCase):
         self.assertEqual(filled.log.committed(SINK), {})
         self.start_and_read(filled, 20)
 
-    @quick
     def test_offsets_that_somebody_moved_ahead_or_back_change_nothing(self):
         filled = Filled(self, "moved")
         ends = filled.log.ends()
@@ -186,7 +184,6 @@ class GroupOffsets(unittest.TestCase):
 
 
 class AnotherLog(Halts):
-    @quick
     def test_a_topic_made_again_while_no_worker_runs_halts_before_anything_is_applied(self):
         filled = Filled(self, "again")
         filled.log.make_again()
@@ -213,7 +210,6 @@ class AnotherLog(Halts):
             self.assert_halted(worker, "was made again", "generation 2")
         self.assert_untouched(filled)
 
-    @quick
     def test_a_frozen_worker_finds_the_topic_made_again_when_it_wakes(self):
         filled = Filled(self, "woken")
         with filled.story.worker() as worker:
@@ -250,7 +246,6 @@ class ShorterLog(Halts):
         keys = keys_of(partition, offsets_of(filled.marks)[partition] + 100, "other")
         filled.log.put((partition, key, image("used again")) for key in keys)
 
-    @quick
     def test_a_log_that_ends_before_the_mark_halts_at_the_start(self):
         filled = Filled(self, "shorter")
         self.cut(filled)
@@ -268,7 +263,6 @@ class ShorterLog(Halts):
             self.assert_halted(worker, "the log went back", "used again", "generation 2")
         self.assert_untouched(filled)
 
-    @quick
     def test_a_log_that_was_cut_under_a_worker_halts_it(self):
         filled = Filled(self, "cut")
         with filled.story.worker() as worker:
@@ -277,7 +271,6 @@ class ShorterLog(Halts):
             self.assert_halted(worker, "the log went back")
         self.assert_untouched(filled)
 
-    @quick
     def test_a_log_that_was_cut_under_a_worker_and_grew_beyond_it_halts_it(self):
         filled = Filled(self, "refilled")
         with filled.story.worker() as worker:
@@ -324,7 +317,6 @@ class LogBehindTheMark(Halts):
         client.close()
         self.assertEqual(held, left)
 
-    @quick
     def test_a_log_that_starts_behind_the_mark_halts_at_the_start_and_resync_mends_it(self):
         filled = Filled(self, "deleted")
         left = self.unread(filled)
@@ -333,7 +325,6 @@ class LogBehindTheMark(Halts):
         self.assert_untouched(filled)
         self.mend(filled, left)
 
-    @quick
     def test_records_deleted_under_a_frozen_worker_halt_it(self):
         filled = Filled(self, "lagging")
         with filled.story.worker() as worker:
