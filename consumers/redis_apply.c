@@ -11,38 +11,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
-
-static void list_init(struct ls_redis_list *list)
-{
-    list->head = NULL;
-    list->tail = &list->head;
-}
-
-static void push_tail(struct ls_redis_list *list, struct ls_redis_request *request)
-{
-    request->next = NULL;
-    *list->tail = request;
-    list->tail = &request->next;
-}
-
-static void push_head(struct ls_redis_list *list, struct ls_redis_request *request)
-{
-    request->next = list->head;
-    if (list->head == NULL)
-        list->tail = &request->next;
-    list->head = request;
-}
-
-static struct ls_redis_request *pop(struct ls_redis_list *list)
-{
-    struct ls_redis_request *request = list->head;
-    if (request != NULL) {
-        list->head = request->next;
-        if (list->head == NULL)
-            list->tail = &list->head;
-    }
-    return request;
-}
+#include "consumers/redis_list.h"
 
 void ls_redis_lane_init(struct ls_redis_lane *lane, const struct ls_entity_config *entity,
                         struct ls_lane *queue, struct ls_redis_cluster *cluster, unsigned n_works)
@@ -53,7 +22,7 @@ void ls_redis_lane_init(struct ls_redis_lane *lane, const struct ls_entity_confi
     lane->n_works = n_works;
     lane->works = ls_calloc(n_works, sizeof(*lane->works));
     lane->map.kind = LS_REDIS_MAP;
-    list_init(&lane->unrouted);
+    ls_redis_list_init(&lane->unrouted);
     ls_redis_lane_grow(lane);
 }
 
@@ -78,8 +47,8 @@ void ls_redis_lane_grow(struct ls_redis_lane *lane)
     lane->nodes = ls_realloc(lane->nodes, n * sizeof(*lane->nodes));
     for (; lane->n_nodes < n; lane->n_nodes++) {
         struct ls_redis_lane_node *node = ls_calloc(1, sizeof(*node));
-        list_init(&node->backlog);
-        list_init(&node->sent);
+        ls_redis_list_init(&node->backlog);
+        ls_redis_list_init(&node->sent);
         for (uint32_t i = 0; i < LS_REDIS_SCRIPTS; i++)
             node->load[i] = (struct ls_redis_request){.kind = LS_REDIS_LOAD, .index = i};
         lane->nodes[lane->n_nodes] = node;
@@ -129,14 +98,14 @@ void ls_redis_lane_queue(struct ls_redis_lane *lane, size_t node, struct ls_redi
 {
     lane->cluster->conns[node]->pins++;
     if (first)
-        push_head(&lane->nodes[node]->backlog, request);
+        ls_redis_list_prepend(&lane->nodes[node]->backlog, request);
     else
-        push_tail(&lane->nodes[node]->backlog, request);
+        ls_redis_list_append(&lane->nodes[node]->backlog, request);
 }
 
 void ls_redis_lane_await_map(struct ls_redis_lane *lane, struct ls_redis_request *request)
 {
-    push_tail(&lane->unrouted, request);
+    ls_redis_list_append(&lane->unrouted, request);
     lane->map_wanted = true;
 }
 
@@ -300,7 +269,7 @@ void ls_redis_lane_pump(struct ls_redis_lane *lane, size_t index, int64_t now_ms
         return;
     while (node->backlog.head != NULL && node->n_sent < LS_REDIS_UNANSWERED_MAX &&
            ls_redis_conn_unsent(conn) < LS_REDIS_UNSENT_BYTES_MAX) {
-        struct ls_redis_request *request = pop(&node->backlog);
+        struct ls_redis_request *request = ls_redis_list_pop(&node->backlog);
         if (is_in_doubt(lane, request)) {
             conn->pins--;
             lane->works[request->work].marks_lost = true;
@@ -310,7 +279,7 @@ void ls_redis_lane_pump(struct ls_redis_lane *lane, size_t index, int64_t now_ms
         encode(lane, index, request);
         if (node->n_sent++ == 0)
             node->progress_ms = now_ms;
-        push_tail(&node->sent, request);
+        ls_redis_list_append(&node->sent, request);
     }
     if (ls_redis_conn_flush(conn, &err) != 0)
         ls_redis_lane_lost(lane, index, &err);
@@ -330,10 +299,10 @@ void ls_redis_lane_mapped(struct ls_redis_lane *lane, const struct ls_err *err)
     struct ls_redis_list waiting = lane->unrouted;
     if (waiting.head == NULL)
         waiting.tail = &waiting.head;
-    list_init(&lane->unrouted);
+    ls_redis_list_init(&lane->unrouted);
     ls_redis_lane_grow(lane);
     lane->map_err = err ? *err : (struct ls_err){0};
-    for (struct ls_redis_request *request; (request = pop(&waiting)) != NULL;) {
+    for (struct ls_redis_request *request; (request = ls_redis_list_pop(&waiting)) != NULL;) {
         if (err == NULL && request->kind == LS_REDIS_LOOK_MAP) {
             ls_redis_lane_settle(lane, request, LS_PENDING, NULL);
             continue;
@@ -360,7 +329,7 @@ void ls_redis_lane_lost(struct ls_redis_lane *lane, size_t index, const struct l
     node->n_sent = 0;
     struct ls_redis_list *const lists[] = {&node->sent, &node->backlog};
     for (size_t i = 0; i < LS_COUNT(lists); i++) {
-        for (struct ls_redis_request *request; (request = pop(lists[i])) != NULL;) {
+        for (struct ls_redis_request *request; (request = ls_redis_list_pop(lists[i])) != NULL;) {
             conn->pins--;
             if (request->kind == LS_REDIS_LOAD) {
                 node->loading[request->index] = false;
@@ -512,7 +481,7 @@ void ls_redis_lane_answers(struct ls_redis_lane *lane, size_t index, int64_t now
             ls_unit_note(lane->works[request->work].unit, &err);
             continue;
         }
-        pop(&node->sent);
+        ls_redis_list_pop(&node->sent);
         node->n_sent--;
         conn->pins--;
         answered(lane, index, request, reply);

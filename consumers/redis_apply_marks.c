@@ -40,9 +40,10 @@ void ls_redis_doubt_node(struct ls_redis_lane *lane, size_t node)
 {
     struct ls_redis_conn *conn = lane->cluster->conns[node];
     char why[sizeof(conn->where) + 128];
-    if (!conn->is_another)
-        return;
+    bool doubt = conn->is_another && conn->in_map; /* a replica may come and go */
     conn->is_another = false;
+    if (!doubt)
+        return;
     snprintf(why, sizeof(why), "%s was started again or has changed its role", conn->where);
     ls_lane_unsure(lane->queue, why);
 }

@@ -375,9 +375,13 @@ class RedisStory(support.Story):
 
         Whether that came true: the node's marks still are `marks`. If not, the worker goes on."""
         self.publish_keys(keys, locale="en")
+        return self.sleeps_before_mark(worker, node, keys, lambda: self.marks_on(node) == marks)
+
+    def sleeps_before_mark(self, worker, node, keys, unmarked):
+        """The same for keys that are published already; unmarked says what is hoped for."""
         harness.wait_until(lambda: self.holds(node, keys), "the records are acknowledged")
         worker.process.send_signal(signal.SIGSTOP)
-        if self.marks_on(node) == marks:
+        if unmarked():
             return True
         worker.process.send_signal(signal.SIGCONT)
         return False

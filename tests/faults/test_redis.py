@@ -184,19 +184,26 @@ class Forgetting(OnCluster):
     def test_a_master_that_is_flushed_before_its_first_mark_is_filled_again(self):
         """Its marks stood at zero, and a flushed one reads as zero, too: only the tag itself tells."""
         for _ in range(ATTEMPTS):
-            with cluster.story("first") as story, story.worker() as worker:
-                story.wait_caught_up()
-                marks = story.marks_on(self.node)
+            with cluster.story("first") as story:
                 keys = cluster.keys_of(self.node, 20, "lost")
-                if not story.asleep_before_mark(worker, self.node, keys, marks):
-                    self.empty()
-                    continue
-                self.node.do("FLUSHALL")
-                worker.process.send_signal(signal.SIGCONT)
-                story.finish(self)
-                self.assertTrue(rewinds(worker))
-                return
+                story.publish_keys(keys, locale="en")
+                with story.worker() as worker:
+                    if self.flushed_at_zero(story, worker, keys):
+                        story.finish(self)
+                        self.assertTrue(rewinds(worker))
+                        return
+            self.empty()
         self.fail(f"the mark was faster {ATTEMPTS} times")
+
+    def flushed_at_zero(self, story, worker, keys):
+        def at_zero():
+            return {mark[:8] for mark in story.marks_on(self.node).values()} == {bytes(8)}
+
+        if not story.sleeps_before_mark(worker, self.node, keys, at_zero):
+            return False
+        self.node.do("FLUSHALL")
+        worker.process.send_signal(signal.SIGCONT)
+        return True
 
     def test_a_node_that_starts_from_an_older_file_is_filled_again(self):
         with self.story.worker() as worker:
