@@ -14,6 +14,7 @@
 #include <stdatomic.h>
 
 #include "pipeline/config.h"
+#include "pipeline/kafka_refusal.h"
 #include "producers/change.h"
 #include "producers/lockstep/publisher.h"
 #include "schema/wire.h"
@@ -75,8 +76,10 @@ struct lockstep_publisher {
     atomic_bool stop_polling; /* ends the poll thread */
     atomic_bool failed;       /* the client met a fatal error */
     pthread_mutex_t lock;
-    pthread_cond_t changed;   /* monotonic clock */
-    struct ls_err last_error; /* under lock: newest of librdkafka's */
+    pthread_cond_t changed;             /* monotonic clock */
+    struct ls_err last_error;           /* under lock: newest of librdkafka's */
+    char refusal[LS_KAFKA_REFUSAL_MAX]; /* under lock: newest of a broker's; "": none */
+    int64_t refusal_ms;                 /* under lock: when, monotonic */
 };
 
 /* The entity of that name; LOCKSTEP_SETUP with the names there are. */

@@ -7,8 +7,10 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "pipeline/topics.h"
 #include "producers/publisher.h"
@@ -63,6 +65,13 @@ static void on_error(rd_kafka_t *client, int code, const char *reason, void *opa
 static void on_log(const rd_kafka_t *client, int level, const char *facility, const char *text)
 {
     lockstep_publisher *publisher = rd_kafka_opaque(client);
+    char refusal[LS_KAFKA_REFUSAL_MAX];
+    if (ls_kafka_refusal_text(text, refusal, sizeof(refusal))) {
+        pthread_mutex_lock(&publisher->lock);
+        memcpy(publisher->refusal, refusal, sizeof(refusal));
+        publisher->refusal_ms = ls_mono_ms();
+        pthread_mutex_unlock(&publisher->lock);
+    }
     if (publisher->on_log != NULL)
         publisher->on_log(publisher->log_opaque, level, text);
 }

@@ -196,6 +196,18 @@ static void settle(lockstep_publisher *publisher, struct ls_publisher_entity *en
     pthread_mutex_unlock(&publisher->lock);
 }
 
+/* librdkafka ends a call that was refused like one that nobody answered: its log tells them apart.
+ */
+static void tell_refusal(lockstep_publisher *publisher, struct ls_err *err)
+{
+    pthread_mutex_lock(&publisher->lock);
+    if (publisher->refusal[0] != '\0' && ls_mono_ms() - publisher->refusal_ms < LS_KAFKA_REFUSAL_MS)
+        ls_err_set(err, LS_ERR_FATAL, 0,
+                   "Kafka at %s refuses the connection: %s; check the Kafka properties",
+                   publisher->brokers, publisher->refusal);
+    pthread_mutex_unlock(&publisher->lock);
+}
+
 /* One look at every topic that is not ready. Returns how many are refused and how many unreached.
  */
 static void look(lockstep_publisher *publisher, unsigned *ret_refused, unsigned *ret_unreached)
@@ -208,6 +220,8 @@ static void look(lockstep_publisher *publisher, unsigned *ret_refused, unsigned 
         if (atomic_load(&entity->state) == LS_TOPIC_READY || atomic_load(&publisher->closing))
             continue;
         bool ready = consumer != NULL && check_with(publisher, entity, consumer, &err) == 0;
+        if (!ready && err.class == LS_ERR_RETRY)
+            tell_refusal(publisher, &err);
         settle(publisher, entity, ready, &err);
         if (!ready)
             ++*(err.class == LS_ERR_RETRY ? ret_unreached : ret_refused);
