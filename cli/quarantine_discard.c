@@ -40,17 +40,18 @@ static void say_who(char *who, size_t size)
     snprintf(who, size, "%.64s@%s", user, host);
 }
 
-/* What lockstep.control keeps for ever: no personal field of the record. */
+/* What lockstep.control keeps for ever: no personal field. NULL where the reason is no UTF-8. */
 static char *record_json(const struct discard *discard, const struct ls_quarantine_entry *entry)
 {
     struct ls_buf line = {0};
     struct ls_arena arena = {0};
     ls_quarantine_print_json(discard->sink, entry, false, false, &arena, &line);
     json_t *object = json_loadb(line.data, line.len, 0, NULL);
+    json_t *reason = json_string(discard->job->reason), *who = json_string(discard->who);
+    bool ok = json_object_set_new(object, "discard_reason", reason) == 0 &&
+              json_object_set_new(object, "who", who) == 0;
     json_object_set_new(object, "time_ms", json_integer(ls_wall_us() / 1000));
-    json_object_set_new(object, "who", json_string(discard->who));
-    json_object_set_new(object, "discard_reason", json_string(discard->job->reason));
-    char *json = json_dumps(object, JSON_COMPACT);
+    char *json = ok ? json_dumps(object, JSON_COMPACT) : NULL;
     json_decref(object);
     ls_arena_free(&arena);
     ls_buf_free(&line);

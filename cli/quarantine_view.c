@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "base/progress.h"
+#include "consumers/mask.h"
 #include "schema/key.h"
 
 #define MASK "***"
@@ -13,15 +14,8 @@
 enum {
     KEY_WIDTH = 24,
     HEAD_BYTES = 256, /* of what can't be decoded */
+    REASON_MAX = 1024,
 };
-
-static bool has_pii(const struct ls_schema *schema)
-{
-    bool pii = schema->key.pii;
-    for (size_t i = 0; i < schema->n_fields; i++)
-        pii |= schema->fields[i].pii;
-    return pii;
-}
 
 /* Characters that a terminal would act on, and bytes that are no UTF-8, become '?'. */
 static void print_clean(struct ls_span text, struct ls_buf *buf)
@@ -43,50 +37,17 @@ static void print_clean(struct ls_span text, struct ls_buf *buf)
     }
 }
 
-static bool is_quote(char c)
-{
-    return c == '\'' || c == '"';
-}
-
-/* Where the quoted text at `at` ends (its closing quote), or len. */
-static uint32_t closing(struct ls_span text, uint32_t at)
-{
-    uint32_t end = at + 1;
-    while (end < text.len && text.data[end] != text.data[at])
-        end++;
-    return end;
-}
-
 void ls_quarantine_print_reason(const struct ls_schema *schema, struct ls_span text, bool show_pii,
                                 struct ls_buf *buf)
 {
-    uint32_t at = 0;
-    if (show_pii || !has_pii(schema)) {
+    char masked[REASON_MAX];
+    if (show_pii || text.len == 0) {
         print_clean(text, buf);
         return;
     }
-    for (; at < text.len; at++) {
-        if (!is_quote(text.data[at]))
-            continue;
-        uint32_t end = closing(text, at);
-        if (ls_schema_field_by_name(schema, text.data + at + 1, end - at - 1) < 0)
-            break;
-        at = end; /* a field's name tells nothing of the record */
-    }
-    if (at >= text.len) {
-        print_clean(text, buf);
-        return;
-    }
-    /* A value may hold quotes itself: masked up to the last one. */
-    uint32_t last = text.len - 1;
-    while (last > at && !is_quote(text.data[last]))
-        last--;
-    if (last == at)
-        last = text.len;
-    print_clean((struct ls_span){text.data, at}, buf);
-    ls_buf_append_str(buf, "'" MASK "'");
-    if (last < text.len)
-        print_clean((struct ls_span){text.data + last + 1, text.len - last - 1}, buf);
+    LS_CLEANUP_FREE char *copy = ls_strndup(text.data, text.len);
+    ls_mask_text(schema, true, copy, masked, sizeof(masked));
+    print_clean((struct ls_span){masked, (uint32_t)strlen(masked)}, buf);
 }
 
 static void print_key(const struct ls_schema *schema, const struct ls_quarantine_entry *entry,
@@ -252,7 +213,7 @@ static void print_record(const struct ls_schema *schema, struct ls_span body, bo
     ls_quarantine_print_reason(schema, (struct ls_span){err.text, (uint32_t)strlen(err.text)},
                                show_pii, buf);
     ls_buf_append_char(buf, '\n');
-    if (!show_pii && has_pii(schema))
+    if (!show_pii && ls_mask_needed(schema))
         ls_buf_append_str(buf, "  " MASK " (may be personal; --show-pii shows them)\n");
     else
         print_hex(body, buf);
@@ -345,7 +306,7 @@ static void add_record(json_t *object, const struct ls_schema *schema, struct ls
         return;
     }
     json_object_set_new(object, "unreadable", json_string(err.text));
-    if (show_pii || !has_pii(schema)) {
+    if (show_pii || !ls_mask_needed(schema)) {
         struct ls_buf hex = {0};
         for (uint32_t i = 0; i < body.len; i++)
             ls_buf_printf(&hex, "%02x", (unsigned char)body.data[i]);

@@ -15,6 +15,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "consumers/instance_impl.h"
+#include "consumers/mask.h"
 #include "consumers/open_entries.h"
 #include "consumers/poison_rate.h"
 #include "pipeline/kafka.h"
@@ -237,12 +238,15 @@ void ls_quarantine_weigh(struct ls_quarantine *quarantine, struct ls_unit *unit)
     if (ls_poison_rate_take(&quarantine->rate, ls_mono_ms(), poison, taken, &share))
         return;
     struct ls_err err;
+    char reason[200];
+    ls_mask_text(quarantine->instance->sink_config->entity->schema, true, reason_of(unit), reason,
+                 sizeof(reason));
     ls_err_set(&err, LS_ERR_FATAL, unit->err.code,
                "%" PRIu64 " of %" PRIu64 " records (%" PRIu64 " %%) are %srefused by the store "
                "(quarantine_max_per_minute: %" PRIu32 "): that looks like a wrong set-up, not bad "
                "records. Mend it, and the sink goes on by itself. Newest refusal: %.160s",
                share.poison, share.records, share.poison * 100 / share.records,
-               still ? "still " : "", quarantine->rate.limit, reason_of(unit));
+               still ? "still " : "", quarantine->rate.limit, reason);
     unit->err = err;
     for (uint32_t i = 0; i < unit->n_records; i++)
         if (unit->records[i]->verdict == LS_POISON)

@@ -5,7 +5,7 @@
  * entry masks it.
  *
  * Entries of other topics (a generation before this one) are not read: their records were copied
- * into this generation, and are quarantined there if they still have to be. Pure, any thread.
+ * into this generation, and are quarantined there if they still have to be. Any thread.
  */
 #ifndef LS_PIPELINE_QUARANTINE_ENTRY_H
 #define LS_PIPELINE_QUARANTINE_ENTRY_H

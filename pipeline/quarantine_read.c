@@ -10,7 +10,7 @@
 enum {
     POLL_MS = 20,
     WAKE_MS = 500,
-    SLICE_KEYS = 1 << 19, /* positions that are looked at in one reading: 16 MiB at most */
+    SLICE_KEYS = 1 << 18, /* positions that are looked at in one reading: 16 MiB at most */
     FIRST_CAP = 1024,
 };
 
