@@ -16,10 +16,14 @@
  *
  * How many rows were stale is counted, not known by row. An upsert counts 1 for a new row, 2 for
  * one that it changed, 0 for one left as it was, and mysql_info() gives as "Duplicates" the changed
- * ones: affected = new + 2 * changed        applied = affected - duplicates = new + changed A
- * statement of one row has no mysql_info(): there 0 means stale. Tested against MariaDB 10.11
- * (tests/live_c/test_mysql.c); MySQL 8 documents the same in "INSERT ... ON DUPLICATE KEY UPDATE"
- * and "mysql_info()", for connections without CLIENT_FOUND_ROWS.
+ * ones:
+ *
+ *     affected = new + 2 * changed
+ *     applied = affected - duplicates = new + changed
+ *
+ * A statement of one row has no mysql_info(): there 0 means stale. Tested against MariaDB 10.11
+ * (tests/live_c/test_mysql_sink.c); MySQL 8 documents the same in "INSERT ... ON DUPLICATE KEY
+ * UPDATE" and "mysql_info()", for connections without CLIENT_FOUND_ROWS.
  *
  * Verdicts are given after the commit only. Whatever ends the transaction, a commit that was
  * not confirmed included, makes all of it RETRY: the guards make the second time harmless. A crash

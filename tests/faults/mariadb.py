@@ -1,5 +1,5 @@
-"""MariaDB servers of a test's own: real ones, in folders of their own, which a test may kill, freeze,
-starve and throw away without harm to anybody else. They die with the test that started them."""
+"""MariaDB servers of a test's own: real ones, in folders of their own, which a test may kill,
+freeze, starve and throw away without harm to others. They die with the test that started them."""
 
 import contextlib
 import ctypes
@@ -44,6 +44,10 @@ def die_with_parent():
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
+def copy_folder(source, target):
+    subprocess.run(["cp", "-a", "--sparse=always", source, target], check=True)
+
+
 @contextlib.contextmanager
 def frozen(process):
     """A process that stands still during the block, so that the test sees things before it does."""
@@ -55,8 +59,9 @@ def frozen(process):
 
 
 class Server:
-    """One mariadbd. options are its own, e.g. max_connections=5; on_tmpfs_mb puts its data on a file
-    system of that size, which only the server itself sees (through self.data)."""
+    """One mariadbd. options are its own, e.g. max_connections=5; on_tmpfs_mb puts its data on a
+    file system of that size, in a mount namespace of the server's own (self.data leads there).
+    That takes root, or a kernel that gives users namespaces of their own."""
 
     def __init__(self, on_tmpfs_mb=None, **options):
         self.folder = Path(tempfile.mkdtemp(prefix="lockstep-maria."))
@@ -67,7 +72,7 @@ class Server:
         self.inside = self.folder / "data"  # as the server sees it
         if on_tmpfs_mb is None:
             template = make_template(SimpleNamespace(cache=cache_root()))
-            subprocess.run(["cp", "-a", "--sparse=always", template, self.inside], check=True)
+            copy_folder(template, self.inside)
         else:
             self.inside.mkdir()
         (self.folder / "init.sql").write_text(
@@ -106,7 +111,8 @@ class Server:
             "performance-schema": 0,
             **self.options,
         }
-        user = ["--user=root"] if os.geteuid() == 0 else []
+        as_root = os.geteuid() == 0 or self.on_tmpfs_mb is not None  # in its namespace, it is
+        user = ["--user=root"] if as_root else []
         words = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
         server = [program("mariadbd"), "--no-defaults", "--skip-name-resolve", *user, *words]
         if self.on_tmpfs_mb is None:
@@ -170,12 +176,12 @@ class Server:
     def back_up(self):
         """Of a server that is stopped; replaces an earlier backup."""
         shutil.rmtree(self.folder / "backup", ignore_errors=True)
-        subprocess.run(["cp", "-a", "--sparse=always", self.inside, self.folder / "backup"], check=True)
+        copy_folder(self.inside, self.folder / "backup")
 
     def restore(self):
         """Of a server that is stopped or was killed."""
         shutil.rmtree(self.inside)
-        subprocess.run(["cp", "-a", "--sparse=always", self.folder / "backup", self.inside], check=True)
+        copy_folder(self.folder / "backup", self.inside)
 
     def fill_disk(self):
         """Takes all room that is left on the server's own file system."""
@@ -302,10 +308,13 @@ def marks_held(entity, server):
 
 def wait_for_looks(server, n):
     """Until n more looks were made at this server: each asks for its uptime."""
-    name = "Com_show_status"
-    sql = f"SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_STATUS WHERE VARIABLE_NAME = '{name}'"
-    before = int(server.sql(sql)[0][0])
-    harness.wait_until(lambda: int(server.sql(sql)[0][0]) >= before + n, f"{n} looks")
+
+    def asked():  # not by SHOW STATUS, which would count itself
+        table = "information_schema.GLOBAL_STATUS WHERE VARIABLE_NAME = 'Com_show_status'"
+        return int(server.sql(f"SELECT VARIABLE_VALUE FROM {table}")[0][0])
+
+    before = asked()
+    harness.wait_until(lambda: asked() >= before + n, f"{n} looks")
 
 
 def marks_of(entity, server):
@@ -407,8 +416,8 @@ class Pair(contextlib.ExitStack):
         self.wait_for(self.second, after[1])
 
     def settle(self):
-        """While the worker runs: caught up, counted, and equal by the program's verify as well as by
-        our own reading of log and servers. Returns the status."""
+        """While the worker runs: caught up, counted, and equal by the program's verify as well as
+        by our own reading of log and servers. Returns the status."""
         now = self.story.settle()["mysql"]
         held, expected = held_by(self.entity, [self.first, self.second]), expected_of(self.entity)
         assert held == expected, differences(held, expected)

@@ -1,5 +1,5 @@
-"""A MariaDB server that is away, hangs, is locked or full: what is meant for it waits and comes when it
-is well again, nothing of it ends in the quarantine, and the sink's other server goes on."""
+"""A MariaDB server that is away, hangs, is locked or full: what is meant for it waits and comes
+when it is well again, nothing of it ends in the quarantine, and the sink's other server goes on."""
 
 import contextlib
 import unittest
@@ -29,6 +29,11 @@ def lock_waits():
     return first.sql(waiting)[0][0]
 
 
+def touch(cursor, key):
+    """Locks a row, for as long as the cursor's transaction lasts."""
+    cursor.execute(f"UPDATE {table_of(key)} SET _at = _at + 1 WHERE id = %s", (key.encode(),))
+
+
 @contextlib.contextmanager
 def somebody_locks(*keys):
     """A foreign transaction holds these rows; yields its cursor. It ends with the block."""
@@ -38,7 +43,7 @@ def somebody_locks(*keys):
         cursor.execute("SET innodb_lock_wait_timeout = 15")
         cursor.execute("BEGIN")
         for key in keys:
-            cursor.execute(f"UPDATE {table_of(key)} SET _at = _at + 1 WHERE id = %s", (key.encode(),))
+            touch(cursor, key)
         yield cursor
     finally:
         with contextlib.suppress(pymysql.Error):  # its server may be dead by now
@@ -99,7 +104,8 @@ class Away(unittest.TestCase):
                 first.resume()
             now = pair.settle()
             wait_until(
-                lambda: first.counter("Aborted_clients") > before, "the connections given up, counted"
+                lambda: first.counter("Aborted_clients") > before,
+                "the server to count the connections that were given up",
             )
         self.assertGreater(now["retried"], 0, now)
 
@@ -139,7 +145,7 @@ class Locks(unittest.TestCase):
         # with more rows than the sink's transaction, so that InnoDB undoes that one
         with somebody_locks(high, *ballast) as cursor, story.worker():
             wait_until(lock_waits, "the sink to hold the lower row and to wait for the higher")
-            cursor.execute(f"UPDATE {table_of(low)} SET _at = _at + 1 WHERE id = %s", (low.encode(),))
+            touch(cursor, low)
             pair.wait_for_error("(1213)")
             cursor.execute("ROLLBACK")
             now = pair.settle()

@@ -91,8 +91,9 @@ class Refused(unittest.TestCase):
             self.assertEqual(now["poison"], 2, now)
             self.assertEqual(now["superseded"], 1, now)
             self.assertEqual(self.held(key)[2], {"locale": "pt"})
-            texts = {stores.SCHEMA.decode(entry["value"])[1]["locale"] for entry in self.entries_of(key)}
-            self.assertEqual(texts, {TOO_LONG, TOO_LONG + "y"})
+            images = [stores.SCHEMA.decode(entry["value"])[1] for entry in self.entries_of(key)]
+            locales = {fields["locale"] for fields in images}
+            self.assertEqual(locales, {TOO_LONG, TOO_LONG + "y"})
             self.assert_only_quarantined(1)
         self.heal(key)
 

@@ -1,5 +1,5 @@
-"""A MariaDB replica that is promoted without the last writes: the sink is led to it by the address that
-it knows, finds another server there, and writes again what that one lacks."""
+"""A MariaDB replica that is promoted without the last writes: the sink is led to it by the address
+that it knows, finds another server there, and writes again what that one lacks."""
 
 import contextlib
 import unittest
