@@ -44,6 +44,8 @@ Sometimes:
                         ./dev deps --check
     bench           measure rates
                         ./dev bench
+                    or what an outage of one store under load does to the others, and itself
+                        ./dev bench outage --minutes 60
     fuzz            fuzz every target, or one, for 60 seconds or as many as are given
                         ./dev fuzz wire 300
     chaos           break the whole stack at random under load, and prove every store; what breaks
