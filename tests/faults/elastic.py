@@ -68,6 +68,13 @@ class Node:
             held[hit["_id"]] = (version, source["_deleted"], fields)
         return held
 
+    def marks(self, index):
+        """The marks that an index holds: {partition: version}."""
+        docs = [{"_id": f"{{mark}}:{p}", "routing": str(p)} for p in range(stores.PARTITIONS)]
+        found = self.call("POST", f"/{index}/_mget", {"docs": docs})["docs"]
+        sources = [doc["_source"] for doc in found if doc.get("found")]
+        return {mark["_partition"]: mark["_v_hi"] << 32 | mark["_v_lo"] for mark in sources}
+
     def throw_data_away(self):
         """The node is down, and comes back without a trace of what it held."""
         for proc in servers.procs(self.name):

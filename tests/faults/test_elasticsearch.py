@@ -91,16 +91,35 @@ class SpoiltAnswers(unittest.TestCase):
         kind = "circuit_breaking_exception"
         self.retried("es429", injector.answer(429, kind), text="HTTP 429")
 
-    def test_a_node_that_answers_nothing_but_looks_keeps_the_sink_from_its_marks(self):
-        """And the other way round: records go through while no look is answered, and no mark moves
-        before one was."""
+    def test_marks_wait_while_nobody_can_say_which_data_the_index_holds(self):
+        """After an answer that was lost; records go on meanwhile."""
         with spoilable("eslook") as (story, proxy):
-            with proxy.spoil(injector.cut, injector.bulks, times=1):
-                story.more()
-                wait_until(lambda: proxy.injected == 1, "a bulk's answer was cut")
-                with proxy.spoil(injector.answer(503), injector.looks):
-                    wait_until(lambda: proxy.injected >= 3, "the sink asks what the index holds")
+            fault = CutOnceThenNoLooks()
+            before = spare.marks(story.index)
+            with proxy.spoil(fault):
+                consumed = story.now()["consumed"] + story.more()
+                story.wait("all records done", lambda now: now["consumed"] == consumed)
+                wait_until(lambda: fault.looks >= 3, "the sink asks again and again")
+                self.assertEqual(spare.marks(story.index), before)
+            self.assertTrue(fault.cut)
             story.settled()
+            self.assertNotEqual(spare.marks(story.index), before)
+
+
+class CutOnceThenNoLooks:
+    """A fault: one bulk's answer is cut, and what asks for the index's identity fails."""
+
+    cut, looks = False, 0
+
+    def __call__(self, request):
+        if injector.bulks(request.path) and not self.cut:
+            self.cut = True
+            injector.cut(request)
+        elif injector.looks(request.path):
+            self.looks += 1
+            injector.answer(503)(request)
+        else:
+            request.pass_on()
 
 
 class RefusedAtTheDoor(unittest.TestCase):
