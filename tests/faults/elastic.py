@@ -83,10 +83,27 @@ class Node:
             if proc.data_dir.exists():
                 shutil.rmtree(proc.data_dir)
 
+    @property
+    def data(self):
+        return servers.procs(self.name)[0].data_dir
+
+    @property
+    def backup(self):
+        return self.data.with_name(f"{self.data.name}-backup")
+
+    def back_up(self):
+        """The node is down: a copy of all its files."""
+        shutil.rmtree(self.backup, ignore_errors=True)
+        shutil.copytree(self.data, self.backup)
+
+    def restore(self):
+        """The node is down, and comes back with what the copy has."""
+        shutil.rmtree(self.data)
+        self.backup.rename(self.data)
+
     def lose_shard(self, index, shard):
         """The node is down, and comes back without one shard's files."""
-        folder = servers.procs(self.name)[0].data_dir / "indices" / self.uuids[index] / str(shard)
-        shutil.rmtree(folder)
+        shutil.rmtree(self.data / "indices" / self.uuids[index] / str(shard))
 
     def remember(self, index):
         """Before the node goes down: where the index's files are."""

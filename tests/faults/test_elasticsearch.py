@@ -389,6 +389,20 @@ class LostData(unittest.TestCase):
             story.wait("filled again", lambda now: now["applied"] > before)
             self.refilled(story, before)
 
+    def test_a_data_folder_from_an_older_backup_is_filled_up_while_the_worker_runs(self):
+        with caught_up("esback") as (story, worker):
+            with servers.stopped("es-spare"):
+                spare.back_up()
+            story.more()
+            story.settled()
+            before, newest = story.now(), spare.marks(story.index)
+            with servers.stopped("es-spare"):
+                spare.restore()
+            story.wait("filled up", lambda now: now["applied"] > before["applied"])
+            worker.wait_for_log(AGAIN)
+            story.settled()
+            self.assertEqual(spare.marks(story.index), newest)
+
     def lose_one_shard(self, story):
         """What an operator is left with when the only copy of a shard is gone."""
         spare.remember(story.index)
