@@ -11,11 +11,14 @@
  */
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "consumers/es_apply.h"
 #include "consumers/es_setup.h"
 #include "consumers/es_store.h"
 #include "pipeline/es_errors.h"
+
+enum { COMPARE_AGAIN_MS = 250 }; /* between two comparisons, of which the first failed */
 
 enum step { SETTINGS, INDEX, REFRESH, COUNT, STATE, STATS, MARKS, STEPS };
 
@@ -38,6 +41,7 @@ struct es_lane_look {
     struct ls_unit *unit;    /* NULL: a comparison */
     struct ls_unit *waiting; /* looks that were taken meanwhile, linked by next */
     uint64_t n_failed;       /* the lane's, when it began */
+    int64_t next_compare_ms; /* not before that: the last comparison failed */
     struct ls_es_setup setup;
     struct ls_es_incarnation now;
     struct ls_es_mark *held; /* room for every partition */
@@ -125,6 +129,7 @@ static void end(struct es_lane_look *look, const struct ls_err *err)
         ls_unit_note(unit, err);
         ls_lane_complete(look->lane->lane, unit);
     } else if (err->class != LS_ERR_NONE) {
+        look->next_compare_ms = ls_mono_ms() + COMPARE_AGAIN_MS;
         ls_es_lane_marks_drop(look->lane->marks, err);
     }
 }
@@ -138,6 +143,7 @@ void ls_es_lane_look_serve(struct es_lane_look *look)
         unit->next = NULL;
         begin(look, unit);
     } else if (!look->running && ls_es_lane_in_doubt(lane) &&
+               ls_mono_ms() >= look->next_compare_ms &&
                (lane->answered || ls_es_lane_marks_waiting(lane->marks))) {
         begin(look, NULL);
     }
