@@ -112,6 +112,12 @@ static double progress_age(const struct page *page, size_t i, const struct ls_st
     return page->now_ms > view->progress_ms ? (double)(page->now_ms - view->progress_ms) / 1e3 : 0;
 }
 
+static double heartbeat_age(const struct page *page, size_t i, const struct ls_stats_view *view)
+{
+    return page->now_ms > view->heartbeat_ms ? (double)(page->now_ms - view->heartbeat_ms) / 1e3
+                                             : 0;
+}
+
 static double loop_age(const struct page *page, size_t i, const struct ls_stats_view *view)
 {
     int64_t turned_ms = ls_stats_turned_ms(page->health->stats[i]);
@@ -142,8 +148,11 @@ static const struct per_sink per_sink[] = {
      "Times that the marks in the store were read to see whether it went back.", looks},
     {"lockstep_rewinds_total", LS_METRIC_COUNTER,
      "Times that partitions were read again from their marks, since the store went back.", rewinds},
+    {"lockstep_heartbeat_age_seconds", LS_METRIC_GAUGE,
+     "Time since Kafka confirmed a heartbeat: without them `lockstep status` does not see the worker.",
+     heartbeat_age},
     {"lockstep_heartbeats_failed_total", LS_METRIC_COUNTER,
-     "Heartbeats that could not be handed to Kafka.", heartbeats_failed},
+     "Heartbeats that Kafka will never take.", heartbeats_failed},
 };
 
 static void write_per_sink(const struct page *page)

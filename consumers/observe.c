@@ -82,25 +82,30 @@ static void find_oldest(const struct ls_instance *instance, int64_t *times)
 }
 
 /* Whether the partition has something left to do. */
-static bool observe_partition(struct ls_instance *instance, int32_t number, int64_t in_hand_ms)
+static bool observe_partition(struct ls_instance *instance, int32_t number, int64_t now_ms,
+                              int64_t in_hand_ms)
 {
     const struct ls_partition *partition = &instance->partitions[number];
     struct ls_seen *seen = &instance->report->seen[number];
     struct ls_partition_stats *ret = &instance->report->view.partitions[number];
     *ret = (struct ls_partition_stats){.owned = is_owned(instance, number), .lag = -1};
     if (!ret->owned) {
-        *seen = (struct ls_seen){.low = -1, .asked_end = -1};
+        *seen = (struct ls_seen){.low = -1, .asked_end = -1, .moved_ms = now_ms};
         return false;
     }
     int64_t before = seen->low;
     if (partition->state == LS_PART_BEGUN)
         seen->low = partition->low;
+    if (seen->low != before)
+        seen->moved_ms = now_ms;
     int64_t end = instance->source ? ls_source_cached_end(instance->source, number) : -1;
     if (seen->asked_end > end)
         end = seen->asked_end;
     if (seen->low < 0 || end < 0)
         return true; /* nobody knows yet */
     ret->lag = end > seen->low ? end - seen->low : 0;
+    if (ret->lag == 0)
+        seen->moved_ms = now_ms;
     if (in_hand_ms != 0)
         seen->oldest_ms = in_hand_ms;
     else if (ret->lag == 0)
@@ -160,7 +165,7 @@ void ls_observe(struct ls_instance *instance)
     find_oldest(instance, times);
     bool left = false;
     for (int32_t i = 0; i < instance->n_partitions; i++)
-        left |= observe_partition(instance, i, times[i]);
+        left |= observe_partition(instance, i, now_ms, times[i]);
     observe_lanes(instance, view);
     for (unsigned i = 0; i < instance->n_lanes; i++)
         left |= instance->lanes[i].n_batches > 0;
@@ -175,6 +180,7 @@ void ls_observe(struct ls_instance *instance)
     view->consumed = instance->totals.consumed;
     view->rewinds = instance->rewinds;
     view->quarantined = ls_quarantine_known(instance->quarantine);
+    view->heartbeat_ms = report->beaten_ms;
     view->unconfirmed = ls_quarantine_unconfirmed(instance->quarantine);
     view->standby = instance->state == LS_STATE_WAITING && is_standby(instance, now_ms);
 }

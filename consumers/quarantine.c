@@ -75,10 +75,12 @@ static void note_failure(struct ls_quarantine *quarantine, rd_kafka_resp_err_t c
 static void on_delivery(rd_kafka_t *producer, const rd_kafka_message_t *message, void *opaque)
 {
     (void)producer;
-    (void)opaque;
     struct entry *entry = message->_private;
-    if (entry == NULL)
-        return; /* a heartbeat: the next one says it again */
+    if (entry == NULL) { /* a heartbeat (the next one says it again), or the end of an entry */
+        if (strcmp(rd_kafka_topic_name(message->rkt), LS_TOPIC_CONTROL) == 0)
+            ls_report_beaten(opaque, message->err == RD_KAFKA_RESP_ERR_NO_ERROR);
+        return;
+    }
     struct ls_quarantine *quarantine = entry->quarantine;
     if (message->err != RD_KAFKA_RESP_ERR_NO_ERROR) {
         note_failure(quarantine, message->err);
@@ -116,6 +118,7 @@ rd_kafka_t *ls_quarantine_producer(struct ls_instance *instance, struct ls_err *
     };
     rd_kafka_conf_t *conf = rd_kafka_conf_new();
     rd_kafka_conf_set_dr_msg_cb(conf, on_delivery);
+    rd_kafka_conf_set_opaque(conf, instance);
     return ls_kafka_client(instance->config, RD_KAFKA_PRODUCER, instance->sink_config->name, conf,
                            extra, err);
 }

@@ -38,11 +38,12 @@ struct ls_report *ls_report_open(const struct ls_instance *instance)
              beat->instance);
     beat->started_ms = ls_wall_us() / 1000;
     beat->partitions = ls_calloc(n, sizeof(*beat->partitions));
+    report->beaten_ms = ls_mono_ms();
     report->stats = instance->options->stats;
     ls_stats_view_init(&report->view, instance->n_partitions, 0);
     report->seen = ls_calloc(n, sizeof(*report->seen));
     for (size_t i = 0; i < n; i++)
-        report->seen[i] = (struct ls_seen){.low = -1, .asked_end = -1};
+        report->seen[i] = (struct ls_seen){.low = -1, .asked_end = -1, .moved_ms = ls_mono_ms()};
     return report;
 }
 
@@ -231,6 +232,25 @@ static bool is_log_away(const struct ls_instance *instance, enum ls_state state,
            now_ms - report->away_ms >= patience_ms;
 }
 
+/* Whether one partition stands still for long while others move; says which. */
+static bool is_part_stuck(const struct ls_instance *instance, int64_t now_ms, char *wait,
+                          size_t size)
+{
+    const struct ls_report *report = instance->report;
+    int64_t long_ms = stuck_after(instance) * LS_STUCK_PART_TIMES;
+    for (int32_t i = 0; i < instance->n_partitions; i++) {
+        const struct ls_seen *seen = &report->seen[i];
+        int64_t since_ms =
+            seen->moved_ms > report->explained_ms ? seen->moved_ms : report->explained_ms;
+        if (instance->partitions[i].state == LS_PART_NONE || now_ms - since_ms < long_ms)
+            continue;
+        snprintf(wait, size, "partition %d stands still at offset %" PRId64 " while others move", i,
+                 seen->low);
+        return true;
+    }
+    return false;
+}
+
 /* What RUNNING really is; may fill in wait. */
 static enum ls_state look_into(struct ls_instance *instance, int64_t now_ms, char *wait,
                                size_t size)
@@ -240,7 +260,7 @@ static enum ls_state look_into(struct ls_instance *instance, int64_t now_ms, cha
     if (report->explained_ms > since_ms)
         since_ms = report->explained_ms;
     if (now_ms - since_ms < stuck_after(instance))
-        return LS_STATE_RUNNING;
+        return is_part_stuck(instance, now_ms, wait, size) ? LS_STATE_STUCK : LS_STATE_RUNNING;
     ls_observe_wait(instance, wait, size);
     return LS_STATE_STUCK;
 }
@@ -352,6 +372,14 @@ void ls_report_applied(struct ls_instance *instance, int64_t at_ms, int64_t wall
     if (at_ms > 0)
         ls_histogram_add(&instance->report->view.delay_s,
                          wall_ms > at_ms ? (double)(wall_ms - at_ms) / 1e3 : 0, 1);
+}
+
+void ls_report_beaten(struct ls_instance *instance, bool confirmed)
+{
+    if (confirmed)
+        instance->report->beaten_ms = ls_mono_ms();
+    else
+        instance->report->view.heartbeats_failed++;
 }
 
 void ls_report_look(struct ls_instance *instance)

@@ -53,5 +53,7 @@ void ls_report_request(struct ls_instance *instance, int64_t us);
 /* A record that was appended at at_ms is in the store at wall_ms. */
 void ls_report_applied(struct ls_instance *instance, int64_t at_ms, int64_t wall_ms);
 void ls_report_look(struct ls_instance *instance);
+/* Kafka has confirmed a heartbeat, or will never take it. */
+void ls_report_beaten(struct ls_instance *instance, bool confirmed);
 
 #endif

@@ -7,6 +7,7 @@
 
 enum {
     LS_STUCK_MS = 60 * 1000,    /* without a final verdict though something is left to do */
+    LS_STUCK_PART_TIMES = 5,    /* so many times as long for one partition while others move */
     LS_LOG_AWAY_MS = 10 * 1000, /* the log did not answer for so long: the sink WAITs */
     LS_STANDBY_MS = 10 * 1000,  /* without partitions, after joining: others have them */
     LS_RATE_SAMPLES = 5,
@@ -16,6 +17,7 @@ enum {
 struct ls_seen {
     int64_t low;       /* as of the newest look at it while it was begun; -1: never */
     int64_t asked_end; /* what the broker said of its end; -1: nothing yet */
+    int64_t moved_ms;  /* monotonic: when low moved last, or nothing was left */
     int64_t oldest_ms; /* when the record at low was written, or was seen to be waiting; 0: none */
 };
 
@@ -24,6 +26,7 @@ struct ls_report {
     struct ls_buf json;
     char key[200];
     int64_t next_beat_ms;
+    int64_t beaten_ms; /* when Kafka confirmed one last */
     struct {
         int64_t at_ms;
         uint64_t settled;

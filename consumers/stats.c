@@ -16,7 +16,7 @@ struct ls_stats {
 
 void ls_stats_view_init(struct ls_stats_view *view, int32_t n_partitions, unsigned n_lanes)
 {
-    view->progress_ms = ls_mono_ms();
+    view->progress_ms = view->heartbeat_ms = ls_mono_ms();
     view->batch_records.buckets = &ls_buckets_records;
     view->request_s.buckets = &ls_buckets_request_s;
     view->delay_s.buckets = &ls_buckets_delay_s;

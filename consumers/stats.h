@@ -45,6 +45,7 @@ struct ls_stats_view {
     uint64_t failures[LS_ERR_CLASSES]; /* answers of stores and log, by class */
     uint64_t looks, rewinds;
     uint64_t heartbeats_failed;
+    int64_t heartbeat_ms;  /* monotonic: when Kafka confirmed one last */
     uint64_t quarantined;  /* open entries that this worker knows of */
     uint64_t unconfirmed;  /* records that wait for the quarantine */
     uint64_t memory_bytes; /* of messages and batches in hand */

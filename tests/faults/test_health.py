@@ -57,7 +57,7 @@ class NothingMoves(unittest.TestCase):
             with servers.paused(sink):
                 story.publish(members=100, events=300, seed=2)
                 stuck = story.wait_status(
-                    sink, "STUCK", lambda now: now["state"] == "STUCK", timeout_s=100
+                    sink, "STUCK", lambda now: now["state"] == "STUCK", timeout_s=240
                 )
                 self.assertRegex(stuck["reason"], "^waits for the store to answer [0-9]+ requests")
                 self.assertGreater(stuck["lag"], 0)
