@@ -3,9 +3,11 @@
 All of it is made by openssl in the stack's secrets folder, once. A server reads NAME.pem and
 NAME.key there; install() says which certificate that is, and the server takes it when it is started
 again (or told to look). Kinds: "good" (for 127.0.0.1), "expired", "elsewhere" (of another host's
-name), "foreign" (of an authority that nobody trusts).
+name), "foreign" (of an authority that nobody trusts). The password that kafka-tls and es-tls ask for
+is there too.
 """
 
+import secrets
 import subprocess
 from pathlib import Path
 
@@ -42,6 +44,14 @@ def authority(instance: Instance) -> Path:
     return folder(instance) / "ca.pem"
 
 
+def password_file(instance: Instance) -> Path:
+    return folder(instance) / "password"
+
+
+def password(instance: Instance) -> str:
+    return password_file(instance).read_text(encoding="ascii").strip()
+
+
 def prepare(instance: Instance, *servers: str) -> None:
     """Makes what is missing; a server that has none yet gets a good certificate."""
     path = folder(instance)
@@ -52,6 +62,7 @@ def prepare(instance: Instance, *servers: str) -> None:
                 _make_authority(path, name)
             for kind in KINDS:
                 _make_certificate(path, kind)
+            write_atomically(password_file(instance), secrets.token_hex(16) + "\n", 0o600)
             (path / "complete").touch()
     for server in servers:
         if not (path / f"{server}.pem").exists():

@@ -18,7 +18,7 @@ import server_kafka
 from instance import Instance, write_atomically
 from process import Proc, program
 from server_elastic import Elasticsearch
-from server_mariadb import DATABASE, USER, MariaDB
+from server_mariadb import USER, MariaDB
 from server_redis import BUS_DISTANCE, RedisCluster
 
 APACHE_MODULES = Path("/usr/lib/apache2/modules")
@@ -79,7 +79,7 @@ class KafkaTls:
             f"{name.upper()}://127.0.0.1:{ports[name]}" for name in ("ssl", "sasl_ssl", "plain")
         )
         login = "org.apache.kafka.common.security.plain.PlainLoginModule required"
-        password = self.instance.secret("mysql")  # the stack's, hexadecimal
+        password = certificates.password(self.instance)  # hexadecimal: nothing to quote
         return f"""\
 # Written by ./dev stack up; changes are overwritten.
 process.roles=broker,controller
@@ -112,7 +112,9 @@ share.coordinator.state.topic.min.isr=1
 
 
 class RedisTls(RedisCluster):
-    """redis-tls: three masters that speak TLS only, and redis-tunnel, the stunnel in front of them."""
+    """redis-tls: three masters that take only TLS, and redis-tunnel, the stunnel in front of them.
+
+    Among themselves they speak without: a bad certificate is for clients to refuse."""
 
     EXTRA_PORTS = {"redis-tls": (16391, 16392, 16393)}
     TUNNEL_PORTS = (16394, 16395, 16396)
@@ -145,13 +147,11 @@ class RedisTls(RedisCluster):
         tunnel = self.ports[self.nodes.index(proc)]
         return super()._options(proc, users).replace(f"\nport {port}\n", "\nport 0\n") + f"""
 tls-port {port}
-tls-cluster yes
 tls-auth-clients no
 tls-ca-cert-file "{certificates.authority(self.instance)}"
 tls-cert-file "{tls_file(self.instance, self.name, "pem")}"
 tls-key-file "{tls_file(self.instance, self.name, "key")}"
-cluster-announce-tls-port {tunnel}
-cluster-announce-bus-port {port + BUS_DISTANCE}
+cluster-announce-port {tunnel}
 """
 
     def _tunnel_settings(self) -> str:
@@ -193,7 +193,7 @@ class ElasticTls:
         self.procs = [self.proc]
 
     def authorization(self) -> str:
-        login = f"{USER}:{self.instance.secret('mysql')}".encode()
+        login = f"{USER}:{certificates.password(self.instance)}".encode()
         return "Basic " + base64.b64encode(login).decode()
 
     def prepare(self) -> None:
@@ -204,7 +204,8 @@ class ElasticTls:
         self.proc.argv = [program("apache2"), "-f", str(settings), "-DFOREGROUND"]
 
     def _settings(self) -> str:
-        modules = ("mpm_event", "authz_core", "headers", "rewrite", "ssl", "proxy", "proxy_http")
+        modules = ("mpm_event", "authz_core", "headers", "rewrite", "ssl")
+        modules += ("proxy", "proxy_http")
         loaded = "".join(
             f"LoadModule {name}_module {APACHE_MODULES}/mod_{name}.so\n" for name in modules
         )
@@ -218,7 +219,8 @@ ServerRoot {self.proc.data_dir}
 DefaultRuntimeDir {self.proc.data_dir}
 PidFile {self.proc.data_dir}/pid
 Mutex pthread
-ErrorLog /dev/stderr
+ErrorLog {self.proc.log_file}
+CustomLog {self.proc.log_file} "%t %{{SSL_PROTOCOL}}x %m %U %>s"
 User www-data
 Group www-data
 StartServers 1
