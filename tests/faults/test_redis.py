@@ -5,8 +5,11 @@ import contextlib
 import shutil
 import signal
 import unittest
+import uuid
 
 import redis
+import stores
+import yaml
 from harness import wait_until
 from redis_nodes import Cluster, lines, rewinds
 from support import quick
@@ -249,6 +252,39 @@ class Forgetting(OnCluster):
         shutil.copytree(copy, self.node.folder / "appendonlydir")
         self.node.start()
         cluster.wait_ok()
+
+
+class Marks(OnCluster):
+    def test_marks_that_name_two_logs_halt_the_sink_until_a_resync(self):
+        with self.story.worker():
+            self.fill()
+        name, mark = next(iter(self.story.marks_on(self.node).items()))
+        stranger = mark[:16] + str(uuid.uuid4()).encode()
+        self.node.client.set(name, stranger)
+        with self.story.worker():
+            self.wait_state("HALTED", "lockstep resync --sink redis-a")
+        self.story.lockstep("resync", "--sink", "redis-a")
+        self.assertNotIn(stranger, self.story.marks_on(self.node).values())
+        with self.story.worker():
+            self.fill(seed=8)
+            self.story.finish(self)
+
+    def test_a_master_that_is_emptied_before_the_next_generation_halts_nothing(self):
+        """Its marks are missing, the others' are of the log before: no reason to take it for another."""
+        with self.story.worker():
+            self.fill()
+        self.node.do("FLUSHALL")
+        config = yaml.safe_load(self.story.config.read_text(encoding="utf-8"))
+        config["entities"][self.story.entity]["generation"] = 2
+        self.story.config.write_text(yaml.safe_dump(config), encoding="utf-8")
+        self.story.lockstep("topics", "create")
+        with self.story.worker() as worker:
+            self.fill()
+            self.story.settle()
+            self.assertNotIn("state=HALTED", worker.log())
+        topic = f"{self.story.entity}.state.2"
+        expected = stores.newest_of_log(topic=topic, generation=2)
+        self.assertEqual(cluster.held(self.story.prefix), expected)
 
 
 class Moving(OnCluster):
