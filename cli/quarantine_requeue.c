@@ -95,7 +95,8 @@ static int requeue_chunk(void *opaque, const struct ls_quarantine_entry *entries
     for (size_t i = 0; i < n; i++) {
         const struct ls_requeue_item *item = &requeue->items[i];
         requeue->counts[item->outcome]++;
-        if (item->outcome == LS_REQUEUE_REFUSED || item->outcome == LS_REQUEUE_UNFIT)
+        if (item->outcome == LS_REQUEUE_REFUSED || item->outcome == LS_REQUEUE_UNFIT ||
+            item->text[0] != '\0')
             note_example(requeue, item);
     }
     requeue->done += n;
@@ -154,6 +155,8 @@ static int exit_code(const struct requeue *requeue, int rc)
         return LS_EXIT_FAILED;
     if (ls_cli_stop)
         return LS_EXIT_INTERRUPTED;
+    if (!requeue->job->dry_run && requeue->counts[LS_REQUEUE_PENDING] > 0)
+        return LS_EXIT_FAILED;
     return requeue->n_examples > 0 ? LS_EXIT_DIFFERENT : LS_EXIT_OK;
 }
 

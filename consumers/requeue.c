@@ -22,6 +22,7 @@ struct ls_requeue {
     struct ls_returns *returns;
     struct ls_lane **lanes;
     unsigned n_lanes;
+    struct ls_err *away;   /* by lane: why its store cannot be reached; NONE: it can */
     struct ls_arena arena; /* of one apply */
     struct ls_buf scratch; /* the hash's */
 };
@@ -167,8 +168,14 @@ static int look_at_stores(struct ls_requeue *requeue, const struct ls_genesis *g
     }
     run_units(requeue, units, lanes, n);
     int rc = 0;
+    unsigned n_away = 0;
     for (unsigned i = 0; i < n; i++) {
-        if (rc == 0)
+        bool away = units[i].err.class == LS_ERR_RETRY || units[i].err.class == LS_ERR_UNKNOWN;
+        n_away += away;
+        if (away)
+            requeue->away[i] = units[i].err;
+        /* One server that is down keeps only its own partitions' entries waiting. */
+        if (rc == 0 && (!away || n_away == n))
             rc = check_look(requeue, &units[i], genesis, err);
         free(units[i].marks);
         free(units[i].refusals);
@@ -182,6 +189,7 @@ static int start_lanes(struct ls_requeue *requeue, struct ls_err *err)
         return -1;
     unsigned n = requeue->ops->n_lanes(requeue->sink);
     requeue->lanes = ls_calloc(n, sizeof(struct ls_lane *));
+    requeue->away = ls_calloc(n, sizeof(*requeue->away));
     for (; requeue->n_lanes < n; requeue->n_lanes++) {
         struct ls_lane *lane =
             ls_lane_start(requeue->ops, requeue->sink, requeue->n_lanes, requeue->returns, err);
@@ -223,6 +231,7 @@ void ls_requeue_close(struct ls_requeue *requeue)
     ls_arena_free(&requeue->arena);
     ls_buf_free(&requeue->scratch);
     free(requeue->lanes);
+    free(requeue->away);
     free(requeue);
 }
 
@@ -362,6 +371,17 @@ static bool any_pending(const struct work *works, size_t n)
     return false;
 }
 
+/* Whether the record's server cannot be reached; its item says so. */
+static bool is_away(const struct ls_requeue *requeue, const struct work *work)
+{
+    const struct ls_err *err =
+        &requeue->away[requeue->ops->lane_of(requeue->sink, work->record.partition)];
+    if (err->class == LS_ERR_NONE)
+        return false;
+    settle(work->item, LS_REQUEUE_PENDING, LS_REJECT_NONE, err->code, err->text);
+    return true;
+}
+
 int ls_requeue_apply(struct ls_requeue *requeue, struct ls_requeue_item *items, size_t n,
                      struct ls_err *err)
 {
@@ -372,7 +392,8 @@ int ls_requeue_apply(struct ls_requeue *requeue, struct ls_requeue_item *items, 
         works[n_works].item = &items[i];
         items[i].outcome = LS_REQUEUE_PENDING;
         if (read_record(requeue->config->entity, requeue->ops->wants_hash, &requeue->arena,
-                        &requeue->scratch, &items[i], &works[n_works].record))
+                        &requeue->scratch, &items[i], &works[n_works].record) &&
+            !is_away(requeue, &works[n_works]))
             n_works++;
     }
     int64_t moved_ms = ls_mono_ms();

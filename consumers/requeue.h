@@ -38,7 +38,10 @@ struct ls_requeue_item {
 
 struct ls_requeue;
 
-/* Starts the sink's lanes and looks at their stores. NULL and err as a worker's start. */
+/*
+ * Starts the sink's lanes and looks at their stores. NULL and err as a worker's start; RETRY only
+ * when none of its servers can be reached.
+ */
 struct ls_requeue *ls_requeue_open(const struct ls_config *config,
                                    const struct ls_sink_config *sink, const atomic_int *stop,
                                    struct ls_err *err);
@@ -49,7 +52,8 @@ void ls_requeue_close(struct ls_requeue *requeue);
  * Gives every item its outcome. Of several items of a key the newest goes first; the older ones are
  * stale once it is in. What the store refuses for now is tried again for up to 30 s without any
  * progress. -1 (RETRY, FATAL) when the rest could not be done: those are PENDING, others keep their
- * outcome. Returns 0 with PENDING items only when *stop was set.
+ * outcome. Returns 0 with PENDING items when *stop was set, and where the server of an item could
+ * not be reached at the start (its text says why).
  */
 int ls_requeue_apply(struct ls_requeue *requeue, struct ls_requeue_item *items, size_t n,
                      struct ls_err *err);

@@ -244,6 +244,24 @@ class StoreBorne(unittest.TestCase):
             self.assertEqual(story.status("mysql")["quarantined"], 0)
             story.verify()
 
+    def test_a_server_that_is_away_keeps_only_its_own_entries(self):
+        with Quarantine("quarantine_away", "qa", ["mysql"]) as story:
+            by_server = {wire.partition_of(key, PARTITIONS) < 4: key for key in map(str, range(64))}
+            keys = list(by_server.values())
+            self.assertEqual(len(keys), 2)
+            with Narrow(story, *keys):
+                for key in keys:
+                    story.publish_lines(f'{{"id": "{key}", "locale": "too-long"}}\n')
+                story.run_until_caught_up()
+            self.assertEqual(len(story.open_entries("mysql")), 2)
+            away = story.variant("away", lambda c: c["sinks"]["mysql"]["servers"][1].update(port=1))
+            requeue = ["quarantine", "requeue", "--sink", "mysql"]
+            done = harness.lockstep(*requeue, config=away, expect=2)
+            self.assertIn("1 applied, 1 not done", done.stdout)
+            self.assertEqual(len(story.open_entries("mysql")), 1)
+            story.lockstep(*requeue)
+            story.verify()
+
     def test_requeue_never_puts_an_older_image_over_a_newer_one(self):
         with Quarantine("quarantine_older", "qo", ["mysql"]) as story:
             key = "older"
