@@ -73,7 +73,11 @@ struct ls_lane_state {
     bool seen;            /* the newest look could be answered, and every mark was there */
     bool ours;            /* every mark was there once in this instance's life */
     bool doubted;         /* a mark was not as expected: look at once */
-    bool first_marks;     /* marks at zero are with the lane: look when they are written */
+    /*
+     * Marks that are with the lane. Never together with a look: what a look sees is what the lane
+     * compares marks with, so a mark that overtakes its answer would be written over a loss.
+     */
+    uint32_t marks_out;
     bool rewinding;       /* letting go of what is in hand; then it looks, and begins afresh */
     int32_t n_partitions; /* that this lane serves, of all there are */
     int64_t next_look_ms;

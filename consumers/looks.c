@@ -75,7 +75,7 @@ static bool has_given(const struct ls_instance *instance, unsigned lane)
 static bool is_due(const struct ls_instance *instance, unsigned number, int64_t now_ms)
 {
     const struct ls_lane_state *lane = &instance->lanes[number];
-    if (lane->looking || lane->rewinding || lane->first_marks || lane->n_partitions == 0)
+    if (lane->looking || lane->rewinding || lane->marks_out > 0 || lane->n_partitions == 0)
         return false;
     if (lane->look_err.class != LS_ERR_NONE) /* the store is away */
         return now_ms >= lane->next_look_ms;
@@ -137,7 +137,6 @@ static int write_first(struct ls_instance *instance, struct ls_work *work, uint3
                  instance->genesis[partition].uuid);
         n++;
     }
-    instance->lanes[work->lane].first_marks = true;
     ls_send_marks(instance, work->lane, first, n, NULL);
     return 0;
 }

@@ -73,7 +73,7 @@ static void write_lane(struct ls_instance *instance, unsigned lane)
 /* Not while the store is away, and not while it is unsure what it holds. */
 static bool may_write(const struct ls_lane_state *lane)
 {
-    return !ls_send_is_away(lane) && !lane->rewinding && !lane->doubted &&
+    return !ls_send_is_away(lane) && !lane->rewinding && !lane->doubted && !lane->looking &&
            lane->incarnation == ls_lane_incarnation(lane->lane);
 }
 
@@ -93,7 +93,7 @@ void ls_marks_write(struct ls_instance *instance, bool now)
 
 void ls_marks_written(struct ls_instance *instance, unsigned lane, const struct ls_unit *unit)
 {
-    instance->lanes[lane].first_marks = false;
+    instance->lanes[lane].marks_out--;
     if (unit->marks_unexpected)
         instance->lanes[lane].doubted = true;
     int32_t *numbers = ls_calloc(unit->n_marks, sizeof(*numbers));

@@ -105,7 +105,7 @@ void ls_rewind_all(struct ls_instance *instance)
         ls_send_forget(lane);
         free_batches(instance, lane);
         lane->looking = lane->seen = lane->doubted = false;
-        lane->first_marks = lane->rewinding = false;
+        lane->rewinding = false;
         lane->incarnation = ls_lane_incarnation(lane->lane);
         lane->next_look_ms = 0;
         lane->look_attempt = 0;

@@ -55,6 +55,7 @@ void ls_send_marks(struct ls_instance *instance, unsigned lane, struct ls_mark *
     work->unit.marks = marks;
     work->unit.n_marks = n_marks;
     work->unit.look = look;
+    instance->lanes[lane].marks_out += look == NULL;
     submit(&instance->lanes[lane], work);
 }
 
