@@ -363,7 +363,7 @@ static int apply_or_diff(const struct arguments *arguments, const struct ls_conf
     int code = work == LS_SCHEMA_APPLY ? check_entities(config, sinks, n) : LS_EXIT_OK;
     if (code != LS_EXIT_OK)
         return code;
-    struct ls_schema_job *jobs = ls_schema_jobs_run(sinks, n, work, true);
+    struct ls_schema_job *jobs = ls_schema_jobs_run(config, sinks, n, work, true);
     json_t *results = json_array();
     for (size_t i = 0; i < n; i++) {
         if (arguments->json)

@@ -6,6 +6,7 @@
  */
 #include "cli/schema_jobs.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -15,6 +16,7 @@
 #include "base/progress.h"
 #include "cli/cli.h"
 #include "consumers/store.h"
+#include "pipeline/kafka.h"
 
 enum { LOOK_MS = 250 };
 
@@ -31,6 +33,47 @@ static void on_line(void *opaque, const char *line)
     job->lines[job->n_lines++] = ls_strdup(line);
 }
 
+/*
+ * Whether there is no place for records at all. Only Elasticsearch has one place for all of them,
+ * so that its absence says that nothing was ever written there.
+ */
+static bool is_missing(const struct ls_store_ops *ops, struct ls_store *store)
+{
+    struct ls_err err = {0};
+    bool has_data;
+    return ops->kind == LS_SINK_ES && ops->has_data(store, &has_data, &err) < 0 &&
+           err.class == LS_ERR_FATAL;
+}
+
+/*
+ * The first marks of an index that was made just now, at zero. Workers would write them too, but a
+ * bulk that was under way when the index before it was deleted may arrive sooner, and then the
+ * index would look like somebody else's. Without a log there are no such workers.
+ */
+static int write_first_marks(const struct ls_schema_job *job, const struct ls_store_ops *ops,
+                             struct ls_store *store, struct ls_err *err)
+{
+    size_t n = (size_t)job->sink->entity->partitions;
+    LS_CLEANUP_FREE struct ls_genesis *genesis = ls_calloc(n, sizeof(*genesis));
+    LS_CLEANUP_FREE struct ls_mark *marks = ls_calloc(n, sizeof(*marks));
+    struct ls_err no_log = {0};
+    if (ls_kafka_genesis(job->config, job->sink->entity, genesis, &no_log) < 0)
+        return 0;
+    for (size_t i = 0; i < n; i++) {
+        marks[i].partition = (int32_t)i;
+        snprintf(marks[i].genesis, sizeof(marks[i].genesis), "%s", genesis[i].uuid);
+    }
+    return ops->reset_marks(store, marks, n, err);
+}
+
+static int apply(struct ls_schema_job *job, const struct ls_store_ops *ops, struct ls_store *store)
+{
+    bool anew = is_missing(ops, store);
+    if (ops->apply(store, on_line, job, &job->err) < 0)
+        return -1;
+    return anew ? write_first_marks(job, ops, store, &job->err) : 0;
+}
+
 static void *run_job(void *opaque)
 {
     struct ls_schema_job *job = opaque;
@@ -39,7 +82,7 @@ static void *run_job(void *opaque)
     struct ls_store *store = NULL;
     job->rc = ops->open(job->sink, &store, &job->err);
     if (job->rc == 0 && job->work == LS_SCHEMA_APPLY)
-        job->rc = ops->apply(store, on_line, job, &job->err);
+        job->rc = apply(job, ops, store);
     else if (job->rc == 0)
         job->rc = ops->diff(store, on_line, job, &job->differences, &job->err);
     if (store)
@@ -103,12 +146,14 @@ static void watch(struct board *board, struct ls_schema_job *jobs, size_t n, boo
     ls_progress_end(&progress);
 }
 
-struct ls_schema_job *ls_schema_jobs_run(const struct ls_sink_config *const *sinks, size_t n,
+struct ls_schema_job *ls_schema_jobs_run(const struct ls_config *config,
+                                         const struct ls_sink_config *const *sinks, size_t n,
                                          enum ls_schema_work work, bool live)
 {
     struct board board = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER};
     struct ls_schema_job *jobs = ls_calloc(n, sizeof(*jobs));
     for (size_t i = 0; i < n; i++) {
+        jobs[i].config = config;
         jobs[i].sink = sinks[i];
         jobs[i].work = work;
         jobs[i].board = &board;

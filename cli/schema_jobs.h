@@ -14,6 +14,7 @@ enum ls_schema_work { LS_SCHEMA_APPLY, LS_SCHEMA_DIFF };
 
 struct board;
 struct ls_schema_job {
+    const struct ls_config *config;
     const struct ls_sink_config *sink;
     enum ls_schema_work work;
     /* Results */
@@ -33,7 +34,8 @@ struct ls_schema_job {
  * Does the work for all sinks and returns a job for each in the same order, freed with
  * ls_schema_jobs_free. `live` prints each sink's end to stderr as it comes.
  */
-struct ls_schema_job *ls_schema_jobs_run(const struct ls_sink_config *const *sinks, size_t n,
+struct ls_schema_job *ls_schema_jobs_run(const struct ls_config *config,
+                                         const struct ls_sink_config *const *sinks, size_t n,
                                          enum ls_schema_work work, bool live);
 void ls_schema_jobs_free(struct ls_schema_job *jobs, size_t n);
 
