@@ -24,7 +24,8 @@ enum { TROUBLE_LOG_MS = 10000 };
 static bool is_repeated_trouble(const char *facility)
 {
     static _Atomic int64_t logged_ms = INT64_MIN / 2;
-    if (strcmp(facility, "FAIL") != 0 && strcmp(facility, "ERROR") != 0)
+    if (strcmp(facility, "FAIL") != 0 && strcmp(facility, "ERROR") != 0 &&
+        strcmp(facility, "REQTMOUT") != 0)
         return false;
     int64_t now = ls_mono_ms();
     int64_t last = atomic_load(&logged_ms);
