@@ -287,6 +287,23 @@ class Alerts(unittest.TestCase):
         for rule in rules:
             self.assertIn(f"| {rule['alert']} | {rule['labels']['severity']} |", readme)
 
+    def test_every_panel_of_the_dashboard_asks_what_prometheus_understands(self):
+        dashboard = json.loads((MONITORING / "dashboard.json").read_text())
+        asked = [
+            target["expr"].replace("$__rate_interval", "1m")
+            for panel in dashboard["panels"]
+            for target in panel.get("targets", [])
+        ]
+        self.assertGreater(len(asked), 15)
+        rules = [{"record": f"panel_{n}", "expr": asked[n]} for n in range(len(asked))]
+        with tempfile.NamedTemporaryFile("w", prefix="lockstep-panels.", suffix=".yaml") as file:
+            yaml.safe_dump({"groups": [{"name": "panels", "rules": rules}]}, file)
+            file.flush()
+            done = subprocess.run(
+                [program("promtool"), "check", "rules", file.name], capture_output=True, text=True
+            )
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+
     def test_a_sink_that_halts_fires_the_alert_until_it_is_mended(self):
         self.addCleanup(remove_redis_keys, "ha")
         entity = story_name("halts")
