@@ -108,6 +108,9 @@ class Instance:
         return self.secret_file(store).read_text(encoding="utf-8").strip()
 
     def remove(self) -> None:
+        if not self.exists and not any(self.dir.iterdir()):
+            self.dir.rmdir()  # as an interrupted create or remove leaves it
+            return
         if not self.exists:
             raise StackError(f"{self.dir} is not a stack's directory (no {MARKER}): nothing removed")
         marker = self.marker

@@ -159,6 +159,12 @@ class Instances(StackCase):
         instance.remove()
         self.assertFalse(instance.dir.exists())
 
+    def test_an_empty_directory_that_an_interrupted_wipe_left_is_no_hindrance(self):
+        instance = Instance("one")
+        instance.dir.mkdir()
+        instance.remove()
+        self.assertFalse(instance.dir.exists())
+
     def test_the_configuration_is_yaml_and_names_every_port(self):
         import yaml  # of the virtual environment: everything else here does without
 

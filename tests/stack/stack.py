@@ -116,11 +116,12 @@ def command_wipe(instance: Instance, options) -> int:
     if not instance.dir.exists():
         print(f"stack '{instance.name}': {instance.dir} is not there")
         return 0
-    if not instance.exists:
-        instance.remove()  # says why not
-    with instance.locked():
-        _stop(instance, [], WIPE_TIMEOUT_S)
-        instance.remove()
+    if instance.exists:
+        with instance.locked():
+            _stop(instance, [], WIPE_TIMEOUT_S)
+            instance.remove()
+    else:
+        instance.remove()  # if it is empty; else it says why not
     print(f"removed {instance.dir}")
     return 0
 
