@@ -117,7 +117,8 @@ class Copy:
                 path.chmod((ROOT / name).stat().st_mode & 0o777)
 
     def _git(self, *words):
-        return subprocess.run(["git", "-C", str(ROOT), *words], check=True, capture_output=True).stdout
+        command = ["git", "-C", str(ROOT), *words]
+        return subprocess.run(command, check=True, capture_output=True).stdout
 
     def _run(self, command):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -144,7 +145,8 @@ class Without:
         times = self.before.count(self.entry.find)
         if times != 1:
             raise Trouble(f"its text is there {times} times in {self.entry.file}, not once")
-        self.path.write_text(self.before.replace(self.entry.find, self.entry.replace), encoding="utf-8")
+        changed = self.before.replace(self.entry.find, self.entry.replace)
+        self.path.write_text(changed, encoding="utf-8")
         try:
             self.copy.compile()
         except Trouble as trouble:
@@ -195,7 +197,12 @@ class Runner:
 
     def output(self, command):
         return subprocess.run(
-            command, env=self.environment, stdout=subprocess.PIPE, stderr=self.log, text=True, check=False
+            command,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=self.log,
+            text=True,
+            check=False,
         ).stdout
 
     def ends_well(self, command):

@@ -164,7 +164,8 @@ class Proxy:
 
     def _counter(self, which, stream):
         pattern = re.compile(
-            rf'toxiproxy_proxy_{which}_bytes_total{{direction="(\w+)",.*proxy="{self.name}".*}} (\S+)'
+            rf'toxiproxy_proxy_{which}_bytes_total{{direction="(\w+)",'
+            rf'.*proxy="{self.name}".*}} (\S+)'
         )
         found = pattern.findall(call("GET", "/metrics"))
         return sum(float(value) for direction, value in found if stream in (None, direction))

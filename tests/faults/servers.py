@@ -5,8 +5,8 @@ A name is a server of the stack ("mysql-1", "redis-a") or one node of it ("redis
 table, started answers. Where a node is down on purpose, its cluster can't be whole: start(name,
 ready=False) waits only for the process, and the test waits for what it needs.
 
-Only processes that the stack started are ever signalled (process.py), by pidfd. The context managers
-undo what they did whatever happens inside them.
+Only processes that the stack started are ever signalled (process.py), by pidfd. The context
+managers undo what they did whatever happens inside them.
 """
 
 import contextlib

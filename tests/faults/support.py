@@ -127,7 +127,8 @@ class Story(contextlib.ExitStack):
         for name in sinks or self.sinks:
             counted = sum(now[name][verdict] for verdict in FINAL)
             if counted != now[name]["consumed"]:
-                raise AssertionError(f"{name}: {counted} verdicts of {now[name]['consumed']} records")
+                consumed = now[name]["consumed"]
+                raise AssertionError(f"{name}: {counted} verdicts of {consumed} records")
         return now
 
     def verify(self, *sinks, expect=0):
@@ -135,7 +136,8 @@ class Story(contextlib.ExitStack):
         named = [word for name in sinks for word in ("--sink", name)]
         done = self.lockstep("verify", "--json", *named, expect=None)
         if done.returncode != expect:
-            raise AssertionError(f"verify: exit code {done.returncode}, not {expect}: {done.stdout}")
+            told = f"verify: exit code {done.returncode}, not {expect}"
+            raise AssertionError(f"{told}: {done.stdout}")
         return json.loads(done.stdout)
 
     def settle(self, *sinks, timeout_s=120):

@@ -3,7 +3,8 @@ answers, black holes, answers that vanish, and peers that stand still with their
 
 Every test breaks a link that works: the worker is caught up first, then more is published while the
 link is bad, and the sink must say that it retries. After the link is mended all is in the store,
-nothing is in the quarantine, and the verdicts add up to what was published. The proxy's own counters show that the fault was there.
+nothing is in the quarantine, and the verdicts add up to what was published. The proxy's own counters
+show that the fault was there.
 """
 
 import contextlib

@@ -253,8 +253,8 @@ class ElasticsearchTls(Tls, unittest.TestCase):
 
 
 class KafkaTls(unittest.TestCase):
-    """Here the log itself is behind TLS, so what is wrong is told by the command, and by the worker's
-    own log and not through Kafka."""
+    """Here the log itself is behind TLS, so what is wrong is told by the command, and by the
+    worker's own log and not through Kafka."""
 
     sink = "redis-a"
     PROTOCOLS = ("SSL", "SASL_SSL")
@@ -339,16 +339,16 @@ class KafkaTls(unittest.TestCase):
         finally:
             install("kafka-tls", "good")
 
-    def test_a_wrong_password_is_told_and_the_worker_goes_on_when_it_is_mended(self):
+    def test_a_wrong_password_is_told_until_it_is_mended(self):
         self.is_refused_and_heals("password", "SASL authentication error", "password")
 
-    def test_a_certificate_of_an_unknown_authority_is_told_and_the_worker_goes_on_when_it_is_mended(self):
+    def test_a_certificate_of_an_unknown_authority_is_told_until_it_is_mended(self):
         self.is_refused_and_heals("foreign", "certificate")
 
-    def test_an_expired_certificate_is_told_and_the_worker_goes_on_when_it_is_mended(self):
+    def test_an_expired_certificate_is_told_until_it_is_mended(self):
         self.is_refused_and_heals("expired", "certificate")
 
-    def test_a_certificate_of_another_host_is_told_and_the_worker_goes_on_when_it_is_mended(self):
+    def test_a_certificate_of_another_host_is_told_until_it_is_mended(self):
         self.is_refused_and_heals("elsewhere", "certificate")
 
 

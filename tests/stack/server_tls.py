@@ -257,4 +257,5 @@ ProxyPass / http://127.0.0.1:{self.behind}/
 
 
 def make_servers(instance: Instance) -> list:
-    return [KafkaTls(instance), MariaTls(instance, "mysql-tls"), RedisTls(instance), ElasticTls(instance)]
+    maria = MariaTls(instance, "mysql-tls")
+    return [KafkaTls(instance), maria, RedisTls(instance), ElasticTls(instance)]
