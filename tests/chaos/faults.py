@@ -347,17 +347,17 @@ class ReadOnly(MysqlFault):
 
     def begin(self):
         self.run("SET GLOBAL read_only = 1")
-        self.before = self.counter("Com_insert")
+        self.before = self.counter("Com_begin")
 
     def felt(self):
-        return self.counter("Com_insert") > self.before
+        return self.counter("Com_begin") > self.before
 
     def end(self):
-        self.tried = self.counter("Com_insert") - self.before
+        self.tried = self.counter("Com_begin") - self.before
         self.run("SET GLOBAL read_only = 0")
 
     def trace(self):
-        return f"{self.tried} inserts tried meanwhile" if self.tried else ""
+        return f"{self.tried} transactions begun meanwhile" if self.tried else ""
 
 
 class RestoredBackup(MysqlFault):
