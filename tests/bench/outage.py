@@ -89,6 +89,7 @@ class Watch:
 
     def phase(self, name, seconds, until=None):
         """Load for that long, or until until(status) holds."""
+        print(f"{name}: from {time.strftime('%H:%M:%S')}", file=sys.stderr, flush=True)
         samples = [self.sample()]
         end_s = time.monotonic() + seconds
         while time.monotonic() < end_s and not (until and until(samples[-1][3])):
