@@ -215,8 +215,13 @@ Test(marks, what_was_written_before_a_doubt_is_written_again)
     put_everywhere("second-");
     WAIT_FOR(reached("second-") == FAKE_PARTITIONS && reached("first-") == FAKE_PARTITIONS);
     end_live(&run);
-    cr_assert(fake_all_marked(3), "marks are written at the end");
     cr_assert_eq(settled(&run), run.totals.consumed);
+    /* What is there may have come before the doubt was noticed, and be read again yet. */
+    run.stop = 0;
+    run.options.mark_interval_ms = 20;
+    start_live(&run);
+    WAIT_FOR(fake_all_marked(3));
+    end_live(&run);
 }
 
 static enum ls_verdict refuse_all(const struct ls_record *record, struct ls_err *err)
