@@ -4,7 +4,8 @@
  * for the ones that belong at those offsets. So when records come, at most once a second, the
  * broker is asked whether anything at or before the low watermark is younger than what was read
  * there, and less often whether the genesis records are still the oldest. It is one request to each
- * broker. Records that come after a pause are therefore never applied unasked.
+ * broker, on the producer's connections, where no fetch holds it up. Records that come after a
+ * pause are therefore never applied unasked.
  *
  * Rejected: to ask at intervals, which would let a second of wrong records through each time; to
  * ask before each batch, which costs a small batch more than the batch itself.
@@ -49,8 +50,8 @@ int ls_log_watch(struct ls_instance *instance, struct ls_err *err)
         ls_calloc((size_t)instance->n_partitions, sizeof(*positions));
     size_t n = known_positions(instance, genesis, positions);
     const struct ls_log_position *wrong = NULL;
-    if (ls_kafka_check_log(instance->config, ls_source_client(instance->source),
-                           instance->genesis[0].topic, positions, n, TIMEOUT_MS, &wrong, err) < 0)
+    if (ls_kafka_check_log(instance->config, instance->producer, instance->genesis[0].topic,
+                           positions, n, TIMEOUT_MS, &wrong, err) < 0)
         return -1;
     if (wrong != NULL)
         return ls_startup_refuse_log(instance, wrong, err);

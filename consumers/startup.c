@@ -46,7 +46,7 @@ static int check_before_mark(const struct ls_instance *instance, const struct ls
     const struct ls_log_position position = {mark->partition, ls_version_offset(mark->version),
                                              mark->at_ms};
     const struct ls_log_position *wrong = NULL;
-    if (ls_kafka_check_log(instance->config, ls_source_client(instance->source),
+    if (ls_kafka_check_log(instance->config, instance->producer,
                            instance->genesis[mark->partition].topic, &position, 1,
                            LS_KAFKA_TIMEOUT_MS, &wrong, err) < 0)
         return -1;
@@ -59,8 +59,7 @@ static int start_offset(struct ls_instance *instance, const struct ls_mark *mark
 {
     const char *topic = instance->genesis[mark->partition].topic;
     int64_t first, end;
-    if (ls_kafka_range(ls_source_client(instance->source), topic, mark->partition, &first, &end,
-                       err) < 0)
+    if (ls_kafka_range(instance->producer, topic, mark->partition, &first, &end, err) < 0)
         return -1;
     uint32_t generation = ls_version_generation(mark->version);
     if (mark->version == 0 || generation < instance->sink_config->entity->generation) {
