@@ -122,6 +122,14 @@ class World(contextlib.ExitStack):
 
     def __enter__(self):
         super().__enter__()
+        try:
+            self._open()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def _open(self):
         self.folder = Path(tempfile.mkdtemp(prefix="lockstep-chaos."))
         self.callback(shutil.rmtree, self.folder, ignore_errors=True)
         proxy.ensure()
@@ -142,7 +150,6 @@ class World(contextlib.ExitStack):
         self.watch = Watch(self.config, self.start_time)
         self.callback(self.watch.close)
         self.watch.start()
-        return self
 
     def seconds(self):
         return time.monotonic() - self.start_time
