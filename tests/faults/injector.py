@@ -5,13 +5,13 @@ real, and only what a test asks for is made up.
         …the program connects to injector.port…
         with injector.spoil(answer(401)):        # every request from now on
             …
-        with injector.spoil(cut, BULKS, times=3):
+        with injector.spoil(cut, bulks, times=3):
             …
         injector.injected                        # how often anything was spoilt
 
 A fault is a function of a Request: it may pass it on (request.forward()) and answers with
-request.reply(), with bytes of its own (request.raw()), or not at all. Requests are counted by what
-came of them in `seen`: {("POST _bulk", 200): n}.
+request.reply(), with bytes of its own (request.raw()), or not at all. `answered` counts by status what
+the program was told.
 """
 
 import collections
@@ -138,6 +138,8 @@ class Request(http.server.BaseHTTPRequestHandler):
         return answered.status, body
 
     def reply(self, status, body, claimed=None):
+        with self.server.injector.lock:
+            self.server.injector.answered[status] += 1
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body) if claimed is None else claimed))
@@ -174,7 +176,7 @@ class Injector:
         self.fault, self.which, self.left = None, every, 0
         self.over = threading.Event()
         self.injected = 0
-        self.seen = collections.Counter()
+        self.answered = collections.Counter()  # by status, as the program met it
         self.mixed = 0  # answers of 200 with items of several fates
         self.server = Server(("127.0.0.1", 0), Request)
         self.server.injector = self
@@ -214,10 +216,8 @@ class Injector:
             return self.fault
 
     def note(self, request, status, body):
-        what = f"{request.command} {request.path.split('?')[0].rpartition('/')[2]}"
-        with self.lock:
-            self.seen[what, status] += 1
-            if bulks(request.path) and status == 200:
-                items = json.loads(body).get("items", [])
-                statuses = {next(iter(item.values()))["status"] for item in items}
+        if bulks(request.path) and status == 200:
+            items = json.loads(body).get("items", [])
+            statuses = {next(iter(item.values()))["status"] for item in items}
+            with self.lock:
                 self.mixed += len(statuses) > 1

@@ -155,9 +155,9 @@ class TooLarge(unittest.TestCase):
             with ElasticStory("es413", spare, proxy.port) as story:
                 story.more(members=1500, events=2000)
                 with story.worker():
-                    story.settled()
-            refused = proxy.injected - sum(n for (_, status), n in proxy.seen.items() if status != 413)
-            self.assertGreater(refused, 0, "some requests were larger than the limit")
+                    now = story.settled()
+            self.assertGreater(proxy.answered[413], 0, "some requests were larger than the limit")
+            self.assertEqual(now["retried"], 0, "none of its records was refused")
 
     def test_a_document_that_no_request_can_hold_is_quarantined_alone(self):
         with Injector(spare.port) as proxy, proxy.spoil(injector.too_large(4000)):
@@ -260,6 +260,15 @@ class ReadOnly(unittest.TestCase):
                 story,
                 lambda: spare.settings(story.index, **{"blocks.read_only_allow_delete": True}),
                 lambda: spare.settings(story.index, **{"blocks.read_only_allow_delete": None}),
+            )
+
+    def test_an_index_whose_writes_somebody_blocked_is_waited_for(self):
+        """403, as when a privilege is missing, and yet another thing."""
+        with caught_up("esblock") as (story, _):
+            self.retries_until(
+                story,
+                lambda: spare.settings(story.index, **{"blocks.write": True}),
+                lambda: spare.settings(story.index, **{"blocks.write": None}),
             )
 
     def test_a_disk_at_the_flood_stage_is_waited_for(self):
