@@ -355,12 +355,17 @@ class LostData(unittest.TestCase):
             self.refilled(story, before)
 
     def test_an_index_that_is_made_again_under_load_gets_no_mark_over_what_is_lost(self):
-        with caught_up("esload") as (story, worker):
+        """What is published meanwhile is in the empty index before the sink knows that it is another;
+        and that is no stranger's data."""
+        with spoilable("esload") as (story, proxy):
             before = story.now()["applied"]
-            story.more(members=3000, events=6000)
-            story.wait("in the middle of it", lambda now: now["applied"] > before + 200)
-            spare.call("DELETE", f"/{story.index}")
-            self.apply_schema(story)
+            with proxy.spoil(injector.answer(503), injector.looks):
+                spare.call("DELETE", f"/{story.index}")
+                self.apply_schema(story)
+                story.more()
+                wait_until(lambda: len(spare.held(story.index)) > 100, "some arrive in the empty one")
+                self.assertEqual(spare.marks(story.index), {})
+            story.wait("filled again", lambda now: now["applied"] > before)
             self.refilled(story)
 
     def data_folder_gone(self, story):
