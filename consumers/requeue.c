@@ -7,7 +7,6 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "consumers/lane.h"
-#include "consumers/look.h"
 #include "consumers/store.h"
 #include "pipeline/kafka.h"
 #include "schema/key.h"
