@@ -1,9 +1,6 @@
 # shellcheck shell=bash
 # chaos: the whole stack is broken at random under load, and every store proven. Sourced by ./dev.
 
-CHAOS_QUICK_MINUTES=1
-readonly CHAOS_QUICK_MINUTES
-
 # A fresh stack of its own; after a failure its data stay, and the logs in chaos-failed beside them.
 command_chaos() {
     local word
@@ -36,6 +33,16 @@ command_chaos() {
         say "logs of the workers and the load: $STATE/chaos-failed"
     fi
     return "$code"
+}
+
+# As a part of ./dev test: chaos_as_test MINUTES SEED SUMMARY, on the tests' stack, made anew.
+chaos_as_test() {
+    local minutes=$1 seed=$2 summary=$3
+    stack wipe >&2
+    if stack up >&2 && stack up toxiproxy >&2; then
+        chaos_run --minutes "$minutes" --seed "$seed" --keep "$STATE/chaos-failed" \
+            --json-summary "$summary" || true
+    fi
 }
 
 chaos_run() {

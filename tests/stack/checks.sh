@@ -2,7 +2,9 @@
 # test, fuzz, fmt and lint. Sourced by ./dev.
 
 FUZZ_SECONDS=60
-readonly FUZZ_SECONDS
+CHAOS_MINUTES=1 # in every run of the tests; longer with --full, and by itself: ./dev chaos
+CHAOS_MINUTES_FULL=5
+readonly FUZZ_SECONDS CHAOS_MINUTES CHAOS_MINUTES_FULL
 
 command_test() {
     local unit=yes live=yes full=() names=()
@@ -79,16 +81,44 @@ test_live() {
     trap 'stack down >&2 || true; rm -rf "$test_work"' EXIT
     if stack up >&2 8>&-; then
         test_programs build --live -- "$@" 8>&-
-        local summary
-        summary=$(mktemp "$test_work/XXXXXX.json")
-        "$(deps_venv_dir)/bin/python" "$ROOT/tests/live/run.py" --json-summary "$summary" \
-            "${full[@]}" "$@" 8>&- || true
+        test_stories "${full[@]}" "$@" 8>&-
+        [[ $# -gt 0 ]] || test_chaos "${full[@]}" 8>&-
     else
         mktemp "$test_work/XXXXXX.json" >/dev/null # empty: a failure
     fi
     # after a failure the data and the logs stay, until the next run
     if test_total >/dev/null; then stack wipe >&2; else stack down >&2; fi
     trap 'rm -rf "$test_work"' EXIT
+}
+
+# test_stories [--full] NAME...: what is written in Python; with --full also under the sanitizers.
+test_stories() {
+    local python
+    python=$(deps_venv_dir)/bin/python
+    "$python" "$ROOT/tests/live/run.py" --json-summary "$(mktemp "$test_work/XXXXXX.json")" "$@" || true
+    [[ ${1:-} == --full ]] || return 0
+    say "== the same with the address and undefined behaviour sanitizers"
+    sanitize_program address "$test_work/address"
+    stack wipe >&2
+    if stack up >&2; then
+        LOCKSTEP_BIN=$sanitized_bin "$python" "$ROOT/tests/live/run.py" \
+            --json-summary "$(mktemp "$test_work/XXXXXX.json")" "${@:2}" || true
+    fi
+    sanitize_told "$test_work/address" "$(mktemp "$test_work/XXXXXX.json")"
+}
+
+# test_chaos [--full]
+test_chaos() {
+    local minutes=$CHAOS_MINUTES
+    [[ ${1:-} != --full ]] || minutes=$CHAOS_MINUTES_FULL
+    say "== chaos"
+    chaos_as_test "$minutes" 1 "$(mktemp "$test_work/XXXXXX.json")"
+    [[ ${1:-} == --full ]] || return 0
+    say "== chaos under the thread sanitizer"
+    sanitize_program thread "$test_work/thread"
+    LOCKSTEP_BIN=$sanitized_bin \
+        chaos_as_test "$CHAOS_MINUTES_FULL" 2 "$(mktemp "$test_work/XXXXXX.json")"
+    sanitize_told "$test_work/thread" "$(mktemp "$test_work/XXXXXX.json")"
 }
 
 # The one line at the end; the exit code says the same. A summary that was not written is a failure.
