@@ -115,10 +115,10 @@ static int work(struct ls_instance *instance, struct ls_err *err)
         ls_quarantine_serve(instance->quarantine, err) < 0 ||
         ls_startup_check_log(instance, err) < 0)
         return -1;
+    ls_marks_write(instance, false); /* before looks, which would put it off for ever */
     ls_looks_serve(instance);
     if (ls_dispatch_fetch(instance, err) < 0)
         return -1;
-    ls_marks_write(instance, false);
     show_running(instance);
     return 0;
 }
