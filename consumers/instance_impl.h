@@ -72,6 +72,8 @@ struct ls_lane_state {
     bool looking;         /* a look is with the lane */
     bool seen;            /* the newest look could be answered, and every mark was there */
     bool ours;            /* every mark was there once in this instance's life */
+    bool looked;          /* a look was answered in this instance's life */
+    bool follows;         /* ... and found a mark beyond the start */
     bool doubted;         /* a mark was not as expected: look at once */
     /*
      * Marks that are with the lane. Never together with a look: what a look sees is what the lane

@@ -112,18 +112,42 @@ void ls_looks_serve(struct ls_instance *instance)
     }
 }
 
+/*
+ * Data without any mark on the servers of one lane: whose is it? This sink's, where the lane had
+ * its marks before, or where another lane's servers follow this log: then these lost their marks.
+ * -1 FATAL where nothing speaks for it, RETRY as long as other lanes have not been looked at.
+ */
+static int check_whose(const struct ls_instance *instance, unsigned number, struct ls_err *err)
+{
+    const struct ls_lane_state *lane = &instance->lanes[number];
+    bool ours = lane->ours || instance->options->adopt, waits = false;
+    for (unsigned i = 0; i < instance->n_lanes; i++) {
+        const struct ls_lane_state *other = &instance->lanes[i];
+        ours |= other->follows;
+        waits |= other != lane && other->n_partitions > 0 && !other->looked;
+    }
+    if (ours)
+        return 0;
+    if (waits)
+        return ls_err_set(
+            err, LS_ERR_RETRY, 0,
+            "a server has data but no mark: whether it is this log's is seen when the "
+            "others have been looked at");
+    return ls_err_set(err, LS_ERR_FATAL, 0,
+                      "the store has data but no mark: nobody can say how far it got, or whose "
+                      "it is. If it belongs to this log, `lockstep resync --sink %s` reads all "
+                      "of the log into it (nothing newer is overwritten)",
+                      instance->sink_config->name);
+}
+
 /* Marks at zero where there are none: the store of a lane is new, or was emptied in part. */
 static int write_first(struct ls_instance *instance, struct ls_work *work, uint32_t n_missing,
                        struct ls_err *err)
 {
     const struct ls_unit *unit = &work->unit;
-    if (n_missing == unit->n_marks && unit->look->has_data && !instance->options->adopt &&
-        !instance->lanes[work->lane].ours)
-        return ls_err_set(err, LS_ERR_FATAL, 0,
-                          "the store has data but no mark: nobody can say how far it got, or whose "
-                          "it is. If it belongs to this log, `lockstep resync --sink %s` reads all "
-                          "of the log into it (nothing newer is overwritten)",
-                          instance->sink_config->name);
+    if (n_missing == unit->n_marks && unit->look->has_data &&
+        check_whose(instance, work->lane, err) < 0)
+        return -1;
     if (!is_live(instance))
         return 0;
     struct ls_mark *first = ls_calloc(n_missing, sizeof(*first));
@@ -176,12 +200,17 @@ static int use_marks(struct ls_instance *instance, struct ls_work *work, struct 
             return 0;
         }
     }
+    struct ls_lane_state *lane = &instance->lanes[work->lane];
     uint32_t n_missing = 0;
+    lane->looked = true;
     for (uint32_t i = 0; i < unit->n_marks; i++) {
-        if (unit->marks[i].genesis[0] == '\0')
+        if (unit->marks[i].genesis[0] == '\0') {
             n_missing++;
-        else if (ls_startup_check_mark(instance, &unit->marks[i], err) < 0)
+            continue;
+        }
+        if (ls_startup_check_mark(instance, &unit->marks[i], err) < 0)
             return -1;
+        lane->follows |= unit->marks[i].version != 0;
     }
     if (n_missing > 0) {
         if (write_first(instance, work, n_missing, err) < 0)
@@ -189,7 +218,7 @@ static int use_marks(struct ls_instance *instance, struct ls_work *work, struct 
         if (is_live(instance))
             return 0; /* looked at again once they are written */
     }
-    instance->lanes[work->lane].seen = instance->lanes[work->lane].ours = true;
+    lane->seen = lane->ours = true;
     for (uint32_t i = 0; i < unit->n_marks; i++) {
         const struct ls_partition *partition = &instance->partitions[unit->marks[i].partition];
         /* One that was given since may have been moved on by its last owner: the next look. */
