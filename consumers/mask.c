@@ -2,7 +2,9 @@
 
 #include <ctype.h>
 #include <inttypes.h>
+#include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
 
@@ -126,6 +128,19 @@ static size_t append_quoted(const struct ls_schema *schema, const char *text, si
     return (size_t)(end - text) + 1;
 }
 
+/* The digits at text[at] as a port: behind a colon and a host with dots, which says where. */
+static bool is_port(const char *text, size_t at, size_t digits)
+{
+    if (digits > 5 || at < 2 || text[at - 1] != ':' || strtol(text + at, NULL, 10) > UINT16_MAX)
+        return false;
+    for (size_t i = at - 1;
+         i > 0 && (isalnum((unsigned char)text[i - 1]) || text[i - 1] == '-' || text[i - 1] == '.');
+         i--)
+        if (text[i - 1] == '.')
+            return true;
+    return false;
+}
+
 static void mask_all(const struct ls_schema *schema, const char *text, size_t at,
                      struct ls_buf *ret)
 {
@@ -134,7 +149,7 @@ static void mask_all(const struct ls_schema *schema, const char *text, size_t at
         size_t digits = strspn(text + at, "0123456789");
         if (close != 0) {
             at = append_quoted(schema, text, at, close, ret);
-        } else if (digits > DIGITS_MAX) {
+        } else if (digits > DIGITS_MAX && !is_port(text, at, digits)) {
             ls_buf_append_str(ret, "***");
             at += digits;
         } else {

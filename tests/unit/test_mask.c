@@ -119,3 +119,13 @@ Test(mask, a_personal_key_is_told_by_its_hash)
     cr_expect_str_eq(one, "member-1");
     ls_schema_free(personal);
 }
+
+Test(mask, the_port_of_a_server_says_where)
+{
+    expect(true, "mysql 127.0.0.1:13306: Lost connection",
+           "mysql 127.0.0.1:13306: Lost connection");
+    expect(true, "http://es-1.example.org:19200: refused",
+           "http://es-1.example.org:19200: refused");
+    expect(true, "app:34057 is taken", "app:*** is taken");
+    expect(true, "10.0.0.1:4917012345678", "10.0.0.1:***");
+}
