@@ -149,7 +149,6 @@ class RefusedAtTheDoor(unittest.TestCase):
 class TooLarge(unittest.TestCase):
     LIMIT = 30_000
 
-    @quick
     def test_a_bulk_that_is_too_large_for_a_proxy_is_sent_in_parts(self):
         with Injector(spare.port) as proxy, proxy.spoil(injector.too_large(self.LIMIT)):
             with ElasticStory("es413", spare, proxy.port) as story:
@@ -253,7 +252,6 @@ class ReadOnly(unittest.TestCase):
             unblock()
         story.settled()
 
-    @quick
     def test_an_index_that_is_read_only_is_waited_for(self):
         with caught_up("esro") as (story, _):
             self.retries_until(
@@ -312,7 +310,6 @@ class KilledNode(unittest.TestCase):
             self.assertNotEqual(spare.primary_terms(story.index), terms, "it is another process")
             worker.wait_for_log(AGAIN)
 
-    @quick
     def test_a_node_that_starts_again_while_nothing_is_published_is_noticed(self):
         with caught_up("esidle") as (story, worker):
             with servers.killed("es-spare"):

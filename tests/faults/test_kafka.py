@@ -105,7 +105,6 @@ class Halts(unittest.TestCase):
 
 
 class BrokerAway(unittest.TestCase):
-    @quick
     def test_a_broker_killed_under_load_is_waited_for_and_nothing_is_lost(self):
         with kafkas.story("broker", [SINK]) as story:
             log = Log(story)
@@ -179,7 +178,6 @@ class GroupOffsets(unittest.TestCase):
             filled.story.settle()
         self.assertEqual((beat["consumed"], beat["stale"]), (expected, 0), beat)
 
-    @quick
     def test_a_sink_whose_group_was_deleted_starts_at_its_marks(self):
         filled = Filled(self, "expired")
         self.assertNotEqual(filled.log.committed(SINK), {})
@@ -265,7 +263,6 @@ class ShorterLog(Halts):
         self.assert_untouched(filled)
         self.go_on_in_the_next_generation(filled)
 
-    @quick
     def test_a_log_that_was_cut_and_grew_beyond_the_mark_halts_at_the_start(self):
         filled = Filled(self, "regrown")
         self.cut(filled)

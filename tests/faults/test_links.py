@@ -18,7 +18,7 @@ import harness
 import proxy
 import servers
 from harness import wait_until
-from support import Story, quick
+from support import Story
 
 REQUEST_TIMEOUT_MS = 2000
 EVENTS, MEMBERS = 600, 300
@@ -96,7 +96,6 @@ class Links:
             self.assertTrue(all(node.toxics() for node in self.links.nodes), trickle)
         self.assertEqual(self.settled()["retried"], 0)
 
-    @quick
     def test_connections_that_are_reset_are_made_again_and_nothing_is_lost(self):
         with self.links.each("reset_peer"):
             self.publish()
@@ -104,7 +103,6 @@ class Links:
         self.assertGreater(self.settled()["retried"], 0)
         self.assertGreater(self.count("connections"), self.connections)
 
-    @quick
     def test_a_link_that_swallows_all_without_a_word_is_given_up_after_the_timeout(self):
         with self.links.each("timeout"):
             self.publish()
@@ -248,7 +246,6 @@ class KafkaLinks(unittest.TestCase):
             worker.stop()
             wait_until(lambda: link.sent(proxy.DOWN) > 50_000, "the proxy counts what it sent")
 
-    @quick
     def test_resets_from_kafka_lose_nothing_and_stop_nothing(self):
         with self.caught_up("reset") as (story, _, link):
             before = link.connections()

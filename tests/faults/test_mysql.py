@@ -52,7 +52,6 @@ def somebody_locks(*keys):
 
 
 class Away(unittest.TestCase):
-    @quick
     def test_killed_inside_a_transaction_it_gets_all_of_it_again(self):
         with story.worker():
             rows = pair.new_keys(pair.ON_FIRST, 50)
@@ -81,7 +80,6 @@ class Away(unittest.TestCase):
             self.assertIn("the server has started again", worker.log())
         self.assertGreaterEqual(first.log().count("Shutdown complete"), 3)
 
-    @quick
     def test_down_at_the_start_it_keeps_only_its_own_partitions_waiting(self):
         first.kill()
         with story.worker():

@@ -154,7 +154,6 @@ class WentBack(unittest.TestCase):
         first.back_up()
         first.start()
 
-    @quick
     def test_restored_from_a_backup_with_the_very_mark_that_is_known_it_is_filled_again(self):
         self.backup()
         with story.worker() as worker:

@@ -6,7 +6,7 @@ import unittest
 
 import mariadb
 from proxy import Proxy
-from support import Story, quick
+from support import Story
 
 ENTITY = "faultrep"
 
@@ -76,7 +76,6 @@ class Replicated(contextlib.ExitStack):
 
 
 class Promoted(unittest.TestCase):
-    @quick
     def test_a_replica_with_the_very_mark_that_is_known_gets_what_it_lacks(self):
         with Replicated("a") as pair, pair.story.worker() as worker:
             pair.publish("early")

@@ -16,7 +16,6 @@ import servers
 import stores
 from harness import wait_until
 from proxy import Proxy
-from support import quick
 
 AWAY_S = float(os.environ.get("LOCKSTEP_OUTAGE_S", "25"))
 POLL_MS = 10000  # shorter than the outage: a worker that is not polled would lose its partitions
@@ -107,7 +106,6 @@ class LongOutage(unittest.TestCase):
         self.assertLess(away["retried"], in_hand + 16 * PROBES_PER_S * (AWAY_S + SAFETY_S))
         self.assertGreater(away["retried"], 0)
 
-    @quick
     def test_a_store_that_refuses_connections_keeps_its_partitions_and_catches_up(self):
         """Cut at the proxy, which counts who comes: as refused as by a server that was killed."""
 
@@ -140,7 +138,6 @@ class SmallBreaker(unittest.TestCase):
         nodes = self.node.call("GET", "/_nodes/stats/breaker")["nodes"]
         return sum(node["breakers"]["inflight_requests"]["tripped"] for node in nodes.values())
 
-    @quick
     def test_requests_become_as_small_as_the_store_takes_them(self):
         self.node = elastic.Node("es-backup")
         story = self.enterContext(kafkas.story("narrow", ["es-backup"]))

@@ -74,7 +74,6 @@ class Down(OnCluster):
             self.assertNotIn("state=HALTED", worker.log())
         self.assertNotEqual(self.node.info("server")["run_id"], before)
 
-    @quick
     def test_a_whole_cluster_that_goes_down_and_comes_up_is_filled_on(self):
         with self.story.worker() as worker:
             self.fill()
@@ -107,7 +106,6 @@ class Down(OnCluster):
 
 
 class Refusing(OnCluster):
-    @quick
     def test_a_full_master_is_retried_and_nothing_is_quarantined(self):
         with self.story.worker() as worker:
             self.fill()
@@ -318,7 +316,6 @@ class Moving(OnCluster):
             self.assertEqual(rewinds(worker), [])
         self.assertGreater(self.source.errors("MOVED"), moved)
 
-    @quick
     def test_many_slots_that_move_under_load_with_marks_among_them_lose_nothing(self):
         with self.story.worker() as worker:
             self.fill()

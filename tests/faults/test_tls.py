@@ -14,7 +14,7 @@ import harness
 import servers
 from harness import wait_until
 from server_redis import Connection
-from support import Story, quick
+from support import Story
 
 EVENTS, MEMBERS = 400, 200
 WRONG = "of-somebody-else"
@@ -95,7 +95,6 @@ class Tls:
         now = self.story.settle()[self.sink]
         self.assertEqual((now["poison"], now["quarantined"]), (0, 0), now)
 
-    @quick
     def test_the_right_certificate_and_password_work_from_end_to_end(self):
         now = self.story.settle()[self.sink]
         self.assertGreater(now["applied"], 0)
@@ -291,7 +290,6 @@ class KafkaTls(unittest.TestCase):
         path = config or self.story.config
         return harness.lockstep(*words, config=path, stdin=lines, expect=expect)
 
-    @quick
     def test_the_right_certificate_and_password_work_from_end_to_end(self):
         for protocol in self.PROTOCOLS:
             with self.subTest(protocol):

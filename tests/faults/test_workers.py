@@ -191,7 +191,6 @@ class KilledWithABatchInHand(unittest.TestCase):
     def of_server(keys, number):
         return [k for k in keys if wire.shard_of(k) % stores.PARTITIONS // 4 == number]
 
-    @quick
     def test_a_worker_killed_after_it_applied_and_before_its_mark_is_read_again_as_stale(self):
         keys = [f"after-{number}" for number in range(64)]
         locks = RowLocks(self.story, marks=True)
