@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "consumers/instance_impl.h"
+#include "pipeline/kafka.h"
 
 enum { TICK_MS = 100, PROGRESS_MS = 250, RETRYING_AFTER = 3 };
 
@@ -220,7 +221,7 @@ static void close_instance(struct ls_instance *instance)
         instance->ops->close(instance->sink);
     if (instance->producer != NULL) {
         rd_kafka_flush(instance->producer, 2000);
-        rd_kafka_destroy(instance->producer);
+        ls_kafka_end(instance->producer);
     }
     ls_quarantine_close(instance->quarantine);
     ls_report_close(instance->report);

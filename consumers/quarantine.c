@@ -308,7 +308,7 @@ static int renew_producer(struct ls_quarantine *quarantine, struct ls_err *err)
         return -1;
     rd_kafka_purge(instance->producer, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
     rd_kafka_flush(instance->producer, FLUSH_MS); /* runs the callbacks: all is unsent again */
-    rd_kafka_destroy(instance->producer);
+    ls_kafka_end(instance->producer);
     instance->producer = producer;
     return ls_kafka_err(err, code, "the producer of quarantine and heartbeats broke (%s)", why);
 }

@@ -5,17 +5,19 @@
  */
 #include "pipeline/kafka.h"
 
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "pipeline/kafka_refusal.h"
 
-enum { TROUBLE_LOG_MS = 10000 };
+enum { TROUBLE_LOG_MS = 10000, END_S = 5 };
 
 /*
  * librdkafka tells of every attempt to reach every broker; while Kafka is down one line in a while
@@ -221,6 +223,30 @@ int ls_kafka_answers(const struct ls_config *config, int timeout_ms, struct ls_e
     if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
         return 0;
     return ls_kafka_err(err, code, "Kafka at %s", config->brokers);
+}
+
+static void *destroy_main(void *client)
+{
+    rd_kafka_destroy(client);
+    return NULL;
+}
+
+bool ls_kafka_end(rd_kafka_t *client)
+{
+    pthread_t thread;
+    struct timespec until;
+    if (client == NULL)
+        return true;
+    if (pthread_create(&thread, NULL, destroy_main, client) != 0) {
+        rd_kafka_destroy(client);
+        return true;
+    }
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += END_S;
+    if (pthread_timedjoin_np(thread, NULL, &until) == 0)
+        return true;
+    pthread_detach(thread);
+    return false;
 }
 
 int ls_kafka_range(rd_kafka_t *client, const char *topic, int32_t partition, int64_t *ret_first,

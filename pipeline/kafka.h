@@ -6,6 +6,7 @@
 #define LS_PIPELINE_KAFKA_H
 
 #include <librdkafka/rdkafka.h>
+#include <stdbool.h>
 
 #include "pipeline/config.h"
 #include "schema/wire.h"
@@ -30,6 +31,14 @@ enum {
  */
 rd_kafka_t *ls_kafka_client(const struct ls_config *config, rd_kafka_type_t type, const char *role,
                             rd_kafka_conf_t *conf, const char *const *extra, struct ls_err *err);
+
+/*
+ * Ends a client, waiting a few seconds at most. librdkafka 2.0.2 waits for ever for a broker's
+ * thread that still holds a partition, which is so when the cluster was replaced by another under
+ * the same address: then the client is left to itself, so that the process can end, and false is
+ * returned: what it was given (descriptors to wake, opaques) must stay. NULL is fine.
+ */
+bool ls_kafka_end(rd_kafka_t *client);
 
 /*
  * What a librdkafka error means: authentication, authorisation, unknown topic, a wrong set-up and a

@@ -201,7 +201,8 @@ void ls_source_close(struct ls_source *source)
         rd_kafka_queue_destroy(source->queues[i]);
     free(source->queues);
     rd_kafka_queue_destroy(source->events_queue);
-    rd_kafka_destroy(source->client);
+    if (!ls_kafka_end(source->client))
+        return; /* it may still write to the descriptor */
     close(source->fd);
     free(source->begun);
     free(source);
