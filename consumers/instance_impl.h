@@ -192,6 +192,8 @@ int ls_log_watch(struct ls_instance *instance, struct ls_err *err);
 void ls_looks_serve(struct ls_instance *instance);
 /* A look came back. -1 FATAL: the sink halts. */
 int ls_looks_answered(struct ls_instance *instance, struct ls_work *work, struct ls_err *err);
+/* The lane cannot be begun with now: it is looked at again after a back-off, and why is kept. */
+void ls_looks_put_off(struct ls_lane_state *lane, const struct ls_err *why);
 /* Whether every lane that serves partitions was looked at since the start, with whatever result. */
 bool ls_looks_complete(const struct ls_instance *instance);
 
@@ -277,6 +279,7 @@ uint64_t ls_memory_held(const struct ls_instance *instance);
 void ls_marks_write(struct ls_instance *instance, bool now);
 /* A unit came back with its marks written (or not: then they are due again). */
 void ls_marks_written(struct ls_instance *instance, unsigned lane, const struct ls_unit *unit);
+/* Whether marks are out or due. Not those of a lane that is away or in doubt: they do not come. */
 bool ls_marks_pending(const struct ls_instance *instance);
 
 /* quarantine.c */

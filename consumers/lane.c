@@ -178,10 +178,15 @@ void ls_lane_doubt(struct ls_lane *lane, char *why, size_t size)
     pthread_mutex_unlock(&lane->queue.lock);
 }
 
+void ls_lane_submit_as(struct ls_lane *lane, struct ls_unit *unit, uint64_t incarnation)
+{
+    unit->incarnation = incarnation;
+    queue_push(&lane->queue, unit);
+}
+
 void ls_lane_submit(struct ls_lane *lane, struct ls_unit *unit)
 {
-    unit->incarnation = ls_lane_incarnation(lane);
-    queue_push(&lane->queue, unit);
+    ls_lane_submit_as(lane, unit, ls_lane_incarnation(lane));
 }
 
 struct ls_unit *ls_lane_stop(struct ls_lane *lane)

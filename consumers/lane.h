@@ -27,6 +27,11 @@ void ls_lane_doubt(struct ls_lane *lane, char *why, size_t size);
 /* Gives a unit to the lane, which owns it until it comes back. */
 void ls_lane_submit(struct ls_lane *lane, struct ls_unit *unit);
 /*
+ * The same for work that rests on what was known in that incarnation: marks that cover it are not
+ * written when the lane has become unsure since, be it only just now.
+ */
+void ls_lane_submit_as(struct ls_lane *lane, struct ls_unit *unit, uint64_t incarnation);
+/*
  * Tells the lane to close and waits for its thread (bounded by the sink's request timeout). Units
  * that it had not taken are returned, linked by next: the caller owns all units.
  */

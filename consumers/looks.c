@@ -229,14 +229,11 @@ static int use_marks(struct ls_instance *instance, struct ls_work *work, struct 
     return 0;
 }
 
-static void put_off(struct ls_instance *instance, struct ls_lane_state *lane,
-                    const struct ls_err *why)
+void ls_looks_put_off(struct ls_lane_state *lane, const struct ls_err *why)
 {
     lane->look_err = *why;
     lane->next_look_ms = ls_mono_ms() + ls_backoff_ms(lane->look_attempt++, LS_START_RETRY_MS / 4,
                                                       LS_START_RETRY_MS * 4);
-    if (why->class != LS_ERR_FATAL) /* that is said by the one who halts */
-        ls_report_error(instance, why);
 }
 
 int ls_looks_answered(struct ls_instance *instance, struct ls_work *work, struct ls_err *err)
@@ -256,13 +253,16 @@ int ls_looks_answered(struct ls_instance *instance, struct ls_work *work, struct
     ls_send_free_work(work);
     if (why.class == LS_ERR_NONE) {
         ls_report_look(instance);
-        lane->look_attempt = 0;
+        if (lane->seen) /* else its first marks are on their way, and may be refused */
+            lane->look_attempt = 0;
         return 0;
     }
-    put_off(instance, lane, &why);
-    if (why.class != LS_ERR_FATAL)
+    ls_looks_put_off(lane, &why);
+    if (why.class != LS_ERR_FATAL) {
+        ls_report_error(instance, &why);
         return 0;
-    *err = why;
+    }
+    *err = why; /* said by the one who halts */
     return -1;
 }
 

@@ -30,16 +30,6 @@ static bool is_due(const struct ls_instance *instance, int32_t number)
            partition->low > partition->marked && low_version(instance, number) > partition->stored;
 }
 
-bool ls_marks_pending(const struct ls_instance *instance)
-{
-    if (instance->options->position != LS_POSITION_MARKS)
-        return false;
-    for (int32_t i = 0; i < instance->n_partitions; i++)
-        if (is_due(instance, i) || instance->partitions[i].marking >= 0)
-            return true;
-    return false;
-}
-
 static struct ls_mark make_mark(const struct ls_instance *instance, int32_t number)
 {
     const struct ls_partition *partition = &instance->partitions[number];
@@ -71,10 +61,28 @@ static void write_lane(struct ls_instance *instance, unsigned lane)
 }
 
 /* Not while the store is away, and not while it is unsure what it holds. */
+static bool is_sure(const struct ls_lane_state *lane)
+{
+    return !ls_send_is_away(lane) && !lane->rewinding && !lane->doubted &&
+           lane->incarnation == ls_lane_incarnation(lane->lane);
+}
+
 static bool may_write(const struct ls_lane_state *lane)
 {
-    return !ls_send_is_away(lane) && !lane->rewinding && !lane->doubted && !lane->looking &&
-           lane->incarnation == ls_lane_incarnation(lane->lane);
+    return is_sure(lane) && !lane->looking;
+}
+
+bool ls_marks_pending(const struct ls_instance *instance)
+{
+    if (instance->options->position != LS_POSITION_MARKS)
+        return false;
+    for (int32_t i = 0; i < instance->n_partitions; i++) {
+        unsigned lane = instance->ops->lane_of(instance->sink, i);
+        if (instance->partitions[i].marking >= 0 ||
+            (is_due(instance, i) && is_sure(&instance->lanes[lane])))
+            return true;
+    }
+    return false;
 }
 
 void ls_marks_write(struct ls_instance *instance, bool now)
@@ -96,6 +104,9 @@ void ls_marks_written(struct ls_instance *instance, unsigned lane, const struct 
     instance->lanes[lane].marks_out--;
     if (unit->marks_unexpected)
         instance->lanes[lane].doubted = true;
+    /* A store that can be read and not written would be looked at again and again. */
+    if (unit->err.class != LS_ERR_NONE && !instance->lanes[lane].seen)
+        ls_looks_put_off(&instance->lanes[lane], &unit->err);
     int32_t *numbers = ls_calloc(unit->n_marks, sizeof(*numbers));
     int64_t *offsets = ls_calloc(unit->n_marks, sizeof(*offsets));
     uint32_t n = 0;

@@ -45,7 +45,8 @@ void ls_send_init(struct ls_instance *instance, struct ls_lane_state *lane)
 static void submit(struct ls_lane_state *lane, struct ls_work *work)
 {
     lane->units_out++;
-    ls_lane_submit(lane->lane, &work->unit);
+    /* Not the lane's own, which may have changed since it was asked whether this may be sent. */
+    ls_lane_submit_as(lane->lane, &work->unit, lane->incarnation);
 }
 
 void ls_send_marks(struct ls_instance *instance, unsigned lane, struct ls_mark *marks,

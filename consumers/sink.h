@@ -52,7 +52,7 @@ struct ls_unit {
     bool marks_written;
     bool marks_unexpected;
     struct ls_look *look; /* NULL: not a look */
-    uint64_t incarnation; /* of the lane when the unit was given to it; set by ls_lane_submit */
+    uint64_t incarnation; /* of the lane that the unit rests on; set by ls_lane_submit */
     /* Take a record of an equal version too (repair); the mark is guarded as ever. */
     bool repair;
 

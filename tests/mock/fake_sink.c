@@ -16,7 +16,7 @@ void fake_reset(void)
     memset(fake.seen, 0, sizeof(fake.seen));
     fake.looks = 0;
     fake.unsure = NULL;
-    fake.has_data = fake.no_reads = false;
+    fake.has_data = fake.no_reads = fake.no_marks = false;
     fake.unit_max = 0;
     fake.units_refused = 0;
     fake.decide = NULL;
@@ -59,6 +59,21 @@ void fake_no_reads(bool no_reads)
     pthread_mutex_lock(&fake.lock);
     fake.no_reads = no_reads;
     pthread_mutex_unlock(&fake.lock);
+}
+
+void fake_no_marks(bool no_marks)
+{
+    pthread_mutex_lock(&fake.lock);
+    fake.no_marks = no_marks;
+    pthread_mutex_unlock(&fake.lock);
+}
+
+unsigned fake_looks(void)
+{
+    pthread_mutex_lock(&fake.lock);
+    unsigned n = fake.looks;
+    pthread_mutex_unlock(&fake.lock);
+    return n;
 }
 
 void fake_take_at_most(uint32_t n_records)
@@ -203,6 +218,12 @@ static void write_marks(struct ls_lane *lane, struct ls_unit *unit)
 {
     if (!ls_lane_may_mark(lane, unit))
         return;
+    if (fake.no_marks && unit->n_marks > 0) {
+        struct ls_err err;
+        ls_err_set(&err, LS_ERR_RETRY, 0, "read-only");
+        ls_unit_note(unit, &err);
+        return;
+    }
     for (uint32_t i = 0; i < unit->n_marks; i++) {
         int32_t partition = unit->marks[i].partition;
         const struct ls_mark *seen = &fake.seen[partition], *now = &fake.marks[partition];

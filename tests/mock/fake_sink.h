@@ -25,6 +25,7 @@ struct fake_store {
     bool has_data;                        /* of a stranger */
     bool no_reads;                        /* marks can't be read now */
     struct ls_mark seen[FAKE_PARTITIONS]; /* by the lane, at its last look or writing */
+    bool no_marks;                        /* marks can't be written now */
     unsigned looks;                       /* that were answered */
     const char *unsure;                   /* the lane says this of its next unit, once */
     uint32_t unit_max;                    /* records of a unit that is not refused; 0: any */
@@ -43,6 +44,8 @@ struct fake_entry fake_get(const char *key);
 unsigned fake_tries(const char *key);
 struct ls_mark fake_mark(int32_t partition);
 void fake_no_reads(bool no_reads);
+void fake_no_marks(bool no_marks);
+unsigned fake_looks(void);
 void fake_decide(enum ls_verdict (*decide)(const struct ls_record *record, struct ls_err *err));
 
 /* Refuses, for its load, whole units of more records than that (0: none), and counts them. */

@@ -2,6 +2,7 @@
  * Marks and looks: a sink starts at its marks and never passes what is not settled; the wrong log
  * or store halts it; and a store that lost something while the sink ran is filled again.
  */
+#include "base/clock.h"
 #include "instance_fixture.h"
 
 TestSuite(marks, .init = instance_start, .fini = instance_stop, .timeout = 60);
@@ -258,4 +259,55 @@ Test(marks, a_replay_starts_its_range_again_after_a_doubt)
     cr_assert_eq(run.rc, 0, "%s", run.err.text);
     cr_assert_eq(reached("k-"), FAKE_PARTITIONS);
     cr_assert_eq(settled(&run), run.totals.consumed);
+}
+
+Test(marks, a_store_that_refuses_its_first_marks_is_looked_at_after_a_back_off)
+{
+    put_everywhere("k-");
+    fake_no_marks(true);
+    struct run run;
+    run_live(&run);
+    wait_until_it_says(":0", "read-only");
+    cr_assert_lt(fake_looks(), 100, "%u looks", fake_looks());
+    cr_assert_eq(reached("k-"), 0);
+    fake_no_marks(false);
+    WAIT_FOR(reached("k-") == FAKE_PARTITIONS && fake_all_marked(1));
+    end_live(&run);
+}
+
+/* Runs until all is applied and nothing is marked yet. */
+static void run_unmarked(struct run *run)
+{
+    put_everywhere("k-");
+    set_options(run, LS_POSITION_MARKS);
+    run->options.look_interval_ms = run->options.mark_interval_ms = 3600 * 1000;
+    start_live(run);
+    WAIT_FOR(reached("k-") == FAKE_PARTITIONS);
+}
+
+static void expect_brief_stop(struct run *run)
+{
+    int64_t since_ms = ls_mono_ms();
+    end_live(run);
+    cr_assert_lt(ls_mono_ms() - since_ms, 10000, "a stop waits for what may come, up to 20 s");
+}
+
+Test(marks, a_stop_does_not_wait_for_marks_of_a_store_that_is_away)
+{
+    struct run run;
+    run_unmarked(&run);
+    fake_decide(refuse_all);
+    put_everywhere("later-");
+    WAIT_FOR(fake_tries_of("later-") > 30);
+    expect_brief_stop(&run);
+}
+
+Test(marks, a_stop_does_not_wait_for_marks_that_were_not_as_expected)
+{
+    struct run run;
+    run_unmarked(&run);
+    pthread_mutex_lock(&fake.lock);
+    fake.marks[0].version = ls_version(1, 0);
+    pthread_mutex_unlock(&fake.lock);
+    expect_brief_stop(&run);
 }

@@ -82,6 +82,23 @@ Test(lane, what_was_not_taken_is_given_back_at_the_stop)
     ls_returns_free(returns);
 }
 
+Test(lane, marks_that_rest_on_what_was_known_before_a_doubt_are_not_written)
+{
+    static const struct ls_sink_ops ops = {.run_lane = run_idle_lane};
+    struct ls_returns *returns = ls_returns_new();
+    struct ls_err err = {0};
+    struct ls_lane *lane = ls_lane_start(&ops, NULL, 0, returns, &err);
+    struct ls_unit before = {0}, after = {0};
+    uint64_t known = ls_lane_incarnation(lane);
+    ls_lane_unsure(lane, "between the decision to write them and their handing over");
+    ls_lane_submit_as(lane, &before, known);
+    ls_lane_submit_as(lane, &after, ls_lane_incarnation(lane));
+    cr_assert(!ls_lane_may_mark(lane, &before));
+    cr_assert(ls_lane_may_mark(lane, &after));
+    ls_lane_stop(lane);
+    ls_returns_free(returns);
+}
+
 Test(unit, the_worst_failure_is_kept_and_final_verdicts_stay)
 {
     struct ls_record records[3] = {{.verdict = LS_APPLIED}, {0}, {0}};
