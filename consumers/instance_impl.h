@@ -127,8 +127,8 @@ struct ls_instance {
     uint32_t released_version; /* newest released schema that was looked up */
 
     enum ls_state state;
-    char reason[256];
-    char last_error[480];
+    char reason[LS_HEARTBEAT_TEXT_MAX];
+    char last_error[LS_HEARTBEAT_TEXT_MAX];
     /*
      * DOWN: waits for next_start_ms. LOOKING: the log is known, the stores are being looked at.
      * UP: in the group, or reading its range.

@@ -208,7 +208,7 @@ void ls_report_beat(struct ls_instance *instance, bool now)
     report->next_beat_ms = now_ms + BEAT_MS;
     ls_observe(instance);
     if (starts_too_long(instance)) {
-        char wait[256];
+        char wait[LS_HEARTBEAT_TEXT_MAX];
         ls_observe_wait(instance, wait, sizeof(wait));
         ls_report_state(instance, LS_STATE_STUCK, wait); /* beats, too */
         return;
@@ -269,7 +269,7 @@ void ls_report_state(struct ls_instance *instance, enum ls_state state, const ch
 {
     struct ls_report *report = instance->report;
     int64_t now_ms = ls_mono_ms();
-    char text[256] = "";
+    char text[LS_HEARTBEAT_TEXT_MAX] = "";
     if ((state == LS_STATE_RUNNING || state == LS_STATE_WAITING) &&
         is_log_away(instance, state, now_ms)) {
         state = LS_STATE_WAITING;

@@ -38,7 +38,7 @@ struct ls_lane_stats {
 
 struct ls_stats_view {
     enum ls_state state;
-    char reason[256];
+    char reason[LS_HEARTBEAT_TEXT_MAX];
     bool standby; /* WAITING because others have all partitions: nothing is wrong */
     uint64_t counts[LS_VERDICTS];
     uint64_t consumed;

@@ -33,14 +33,17 @@ struct ls_heartbeat_partition {
     int64_t low_at_ms; /* LogAppendTime of the newest record before low, or 0 */
 };
 
+/* As long as the text of an error: what to do about it stands at its end. */
+enum { LS_HEARTBEAT_TEXT_MAX = 480 };
+
 struct ls_heartbeat {
     char entity[33];
     char sink[33];
     char instance[80]; /* host:pid:number */
     enum ls_state state;
-    char reason[256];     /* why it is not RUNNING; "" otherwise */
-    char last_error[480]; /* newest failure, "" if none ever */
-    int64_t time_ms;      /* wall clock of the worker */
+    char reason[LS_HEARTBEAT_TEXT_MAX];     /* why it is not RUNNING; "" otherwise */
+    char last_error[LS_HEARTBEAT_TEXT_MAX]; /* newest failure, "" if none ever */
+    int64_t time_ms;                        /* wall clock of the worker */
     int64_t started_ms;
     uint64_t counts[LS_VERDICTS]; /* final verdicts since start, and RETRY: records sent again */
     uint64_t consumed;            /* records read since start */

@@ -35,8 +35,8 @@ const char *ls_sink_state_name(enum ls_sink_state state); /* "RUNNING" */
 struct ls_status_sink {
     const struct ls_sink_config *sink;
     enum ls_sink_state state;
-    char reason[256];
-    char last_error[480];
+    char reason[LS_HEARTBEAT_TEXT_MAX];
+    char last_error[LS_HEARTBEAT_TEXT_MAX];
     int64_t heard_ms; /* time of the newest heartbeat, 0 if none */
     int64_t lag;      /* offsets without a final verdict; 0 where none of them is a record */
     double behind_s;  /* age of the oldest of them; 0 when there is none, -1 when not known */
