@@ -32,8 +32,9 @@ int ls_startup_check_mark(const struct ls_instance *instance, const struct ls_ma
         return ls_err_set(err, LS_ERR_FATAL, 0,
                           "partition %d: the store follows the log with genesis %s, but %s has "
                           "genesis %s: it was made again, so its offsets are other records. Make "
-                          "the next generation (entities.%s.generation %u, then `lockstep topics "
-                          "create`), or correct the configuration",
+                          "the next generation (entities.%s.generation %u, `lockstep topics "
+                          "create`, then restart workers and publishers), or correct the "
+                          "configuration",
                           mark->partition, mark->genesis, genesis->topic, genesis->uuid,
                           entity->name, entity->generation + 1);
     return 0;
@@ -71,8 +72,8 @@ static int start_offset(struct ls_instance *instance, const struct ls_mark *mark
         return ls_err_set(err, LS_ERR_FATAL, 0,
                           "partition %d: the store's mark stands at %" PRId64 ", beyond the end of "
                           "%s (%" PRId64 "): the log went back, so offsets would be used again. "
-                          "Make the next generation: entities.%s.generation %u, then `lockstep "
-                          "topics create`",
+                          "Make the next generation: entities.%s.generation %u, `lockstep topics "
+                          "create`, then restart workers and publishers",
                           mark->partition, next, topic, end, instance->sink_config->entity->name,
                           generation + 1);
     if (next < first)
@@ -128,7 +129,8 @@ static int ask_log(const struct ls_instance *instance, struct ls_err *err)
             return ls_err_set(err, LS_ERR_FATAL, 0,
                               "%s was made again while this worker ran: genesis %s was %s. Its "
                               "offsets are other records: make the next generation "
-                              "(entities.%s.generation %u, then `lockstep topics create`)",
+                              "(entities.%s.generation %u, `lockstep topics create`, then restart "
+                              "workers and publishers)",
                               genesis[i].topic, genesis[i].uuid, instance->genesis[i].uuid,
                               instance->sink_config->entity->name,
                               instance->sink_config->entity->generation + 1);
@@ -145,8 +147,8 @@ int ls_startup_refuse_log(const struct ls_instance *instance, const struct ls_lo
                       "partition %d: before offset %" PRId64
                       " %s has records that are younger than "
                       "what this sink read there: the log went back, and offsets were used again. "
-                      "Make the next generation: entities.%s.generation %u, then `lockstep topics "
-                      "create`",
+                      "Make the next generation: entities.%s.generation %u, `lockstep topics "
+                      "create`, then restart workers and publishers",
                       what->partition, what->offset + 1, instance->genesis[what->partition].topic,
                       entity->name, entity->generation + 1);
 }

@@ -14,6 +14,10 @@
 
 #include "base/mem.h"
 
+#define LOGIN                                                                                   \
+    "; check user, password or api key of the sink (workers read them at their start: restart " \
+    "them after a change)"
+
 static const struct es_error {
     const char *type;
     enum ls_verdict verdict;
@@ -32,10 +36,10 @@ static const struct es_error {
     {"index_closed_exception", LS_FATAL, "; open the index"},
     {"invalid_index_name_exception", LS_FATAL, "; mend `index` of the sink"},
     {"routing_missing_exception", LS_FATAL, "; the index is not one that this program writes"},
-    {"security_exception", LS_FATAL, "; check user, password or api key of the sink"},
+    {"security_exception", LS_FATAL, LOGIN},
 
     /* Blocks come and go with disks that fill, snapshots and masters that are elected. */
-    {"cluster_block_exception", LS_RETRY, ""},
+    {"cluster_block_exception", LS_RETRY, "; free disk space on its nodes, or lift the block"},
     {"es_rejected_execution_exception", LS_RETRY, "", true},
     {"rejected_execution_exception", LS_RETRY, "", true},
     {"circuit_breaking_exception", LS_RETRY, "", true},
@@ -67,7 +71,8 @@ struct ls_es_judgement ls_es_judge(long status, const char *type, size_t len)
         return judgement(LS_APPLIED, "");
     const struct es_error *error = find(type, len);
     if (status == 408 || status == 429 || status >= 500) {
-        struct ls_es_judgement later = judgement(LS_RETRY, "");
+        bool known = error != NULL && error->verdict == LS_RETRY;
+        struct ls_es_judgement later = judgement(LS_RETRY, known ? error->advice : "");
         /* A full disk answers 429, too: less at a time does not help there. */
         later.overload = error != NULL ? error->overload : status == 429;
         return later;
@@ -79,7 +84,7 @@ struct ls_es_judgement ls_es_judge(long status, const char *type, size_t len)
         return judged;
     }
     if (status == 401 || status == 403)
-        return judgement(LS_FATAL, "; check user, password or api key of the sink");
+        return judgement(LS_FATAL, LOGIN);
     struct ls_es_judgement unknown = judgement(LS_RETRY, "");
     unknown.class = LS_ERR_UNKNOWN;
     return unknown;

@@ -190,7 +190,8 @@ static bool seems_away(rd_kafka_resp_err_t code)
 static const char *advice(rd_kafka_resp_err_t code)
 {
     if (code == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC || code == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)
-        return "; `lockstep topics create` makes the topics";
+        return "; `lockstep topics create` makes the topics, and a state topic that was there before "
+               "needs the next generation";
     return seems_away(code) ? "; no broker of kafka.brokers answers" : "";
 }
 

@@ -16,9 +16,10 @@
 
 #define APPLY "make what is missing with `lockstep schema apply`"
 #define DIFF  "see `lockstep schema diff`; `lockstep schema apply` adds what is missing"
-#define GRANT                                                                                      \
-    "check user and password in the configuration, and grant SELECT, INSERT, UPDATE (and CREATE, " \
-    "ALTER, CREATE TEMPORARY TABLES for `lockstep schema apply`)"
+#define GRANT                                                                                       \
+    "check user and password in the configuration (workers read them at their start: restart them " \
+    "after a change), and grant SELECT, INSERT, UPDATE (and CREATE, ALTER, CREATE TEMPORARY "       \
+    "TABLES for `lockstep schema apply`)"
 #define TLS "check `host`, and ca, cert and key of the sink's `tls`"
 
 enum { TLS_FAILED = 2026 };

@@ -116,18 +116,21 @@ int ls_redis_redirect_parse(const redisReply *reply, struct ls_redis_redirect *r
     return 0;
 }
 
-/* What a person does about an error of the set-up. */
+/* What a person does about an error. Workers read secrets once, at their start. */
 static const char *advice(const redisReply *reply)
 {
     if (starts_with(reply, "NOAUTH"))
-        return "; set `user` and `password_file` of the sink";
+        return "; set `user` and `password_file` of the sink, and restart its workers";
     if (starts_with(reply, "WRONGPASS") || starts_with(reply, "ERR invalid password"))
-        return "; check `user` and `password_file` of the sink against the server's ACL";
+        return "; check `user` and `password_file` of the sink against the server's ACL, and restart "
+               "its workers after a change of the file";
     if (starts_with(reply, "NOPERM") || starts_with(reply, "ERR The user executing"))
         return "; the sink's user needs +@read +@write +@scripting +cluster +asking +info on the "
                "entity's keys";
     if (starts_with(reply, "ERR This instance"))
         return "; lockstep needs a Redis Cluster (cluster-enabled yes)";
+    if (starts_with(reply, "OOM"))
+        return "; raise `maxmemory`, or add masters";
     return "";
 }
 
@@ -150,7 +153,7 @@ int ls_redis_reply_err(struct ls_err *err, const redisReply *reply, const char *
     enum ls_err_class class = setup                        ? LS_ERR_FATAL
                               : judged == LS_REDIS_UNKNOWN ? LS_ERR_UNKNOWN
                                                            : LS_ERR_RETRY;
-    ls_err_set(err, class, 0, "%s answered: %s%s", where, text, setup ? advice(reply) : "");
+    ls_err_set(err, class, 0, "%s answered: %s%s", where, text, advice(reply));
     err->overload = ls_redis_is_overload(reply);
     return -1;
 }

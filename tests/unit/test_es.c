@@ -407,6 +407,13 @@ Test(es, a_missing_index_names_the_command_that_makes_it)
     cr_assert_not_null(strstr(err.text, "no such index [m]; `lockstep schema apply` creates it"));
 }
 
+Test(es, a_full_disk_says_what_a_person_does_about_it)
+{
+    static const char type[] = "cluster_block_exception";
+    cr_expect_not_null(strstr(ls_es_judge(429, type, strlen(type)).advice, "free disk space"));
+    cr_expect_not_null(strstr(ls_es_judge(403, type, strlen(type)).advice, "lift the block"));
+}
+
 Test(es, an_answer_that_is_no_json_is_an_error_all_the_same)
 {
     struct ls_err err = {0};

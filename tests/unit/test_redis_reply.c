@@ -83,6 +83,21 @@ Test(redis_reply, a_message_is_bounded_and_on_one_line)
     cr_assert(strlen(err.text) < 300);
 }
 
+Test(redis_reply, a_refusal_says_what_a_person_does_about_it)
+{
+    static const char *const cases[][2] = {
+        {"OOM command not allowed when used memory > 'maxmemory'.", "raise `maxmemory`"},
+        {"WRONGPASS invalid username-password pair", "restart its workers"},
+        {"NOAUTH Authentication required.", "restart its workers"},
+    };
+    for (size_t i = 0; i < LS_COUNT(cases); i++) {
+        redisReply reply = error_reply(cases[i][0]);
+        struct ls_err err = {0};
+        ls_redis_reply_err(&err, &reply, "where");
+        cr_expect_not_null(strstr(err.text, cases[i][1]), "%s", err.text);
+    }
+}
+
 Test(redis_reply, redirects_are_parsed_or_refused)
 {
     struct ls_redis_redirect to;
