@@ -1,7 +1,12 @@
 #!/usr/bin/env python3
 """Breaks the whole stack at random under a steady load, and proves that nothing was lost.
 
-    chaos.py [--minutes N] [--seed S] [--rate N/s] [--members N] [--report FILE] [--list]
+    ./dev chaos [--minutes N] [--seed S] [--rate N/s] [--members N] [--report FILE]
+                [--keep FOLDER] [--list]
+
+Minutes of breaking (5), what follows from the seed (1), changes published a second (500), members
+(20000), where the report goes (as Markdown), where logs and the model go after a failure; --list
+only shows what would be broken.
 
 What is broken, and when, follows from the seed. At the end every store is read in full and held to
 the load's own record of what was acknowledged: nothing lost, nothing resurrected, nothing older.
@@ -27,6 +32,12 @@ from instance import Instance  # noqa: E402
 
 INSTANCE = Instance(os.environ.get("LOCKSTEP_STACK") or "local")
 os.environ.setdefault("LOCKSTEP_CONFIG", str(INSTANCE.config_file))
+# What follows reads the stack's configuration.
+if {"-h", "--help"} & set(sys.argv[1:]):
+    sys.exit(print(__doc__.strip()))
+if not Path(os.environ["LOCKSTEP_CONFIG"]).exists():
+    name = INSTANCE.name
+    sys.exit(f"chaos: there is no stack '{name}': LOCKSTEP_STACK={name} ./dev stack up makes one")
 
 import faults  # noqa: E402
 import harness  # noqa: E402

@@ -6,7 +6,7 @@ command_help() {
         "") help_all ;;
         stack) help_stack ;;
         *)
-            help_all | grep -A 20 "^    $1\b" | awk 'NR > 1 && /^    [a-z]/ { exit } { print }' | grep . ||
+            help_all | grep -A 20 "^    $1\b" | awk 'NR > 1 && /^(    )?[A-Za-z]/ { exit } { print }' | grep . ||
                 die "help: there is no command '$1'"
             ;;
     esac
