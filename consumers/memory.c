@@ -21,6 +21,7 @@ enum {
     QUEUE_MAX_BYTES = 4 << 20, /* more is no faster */
     PART_MIN_BYTES = 64 << 10, /* of one partition in one fetch */
     PART_MAX_BYTES = 1 << 20,
+    FETCH_MAX_BYTES = 50 << 20, /* librdkafka's own default; it takes less than 2^31 */
 };
 
 static uint64_t clamp(uint64_t value, uint64_t min, uint64_t max)
@@ -39,7 +40,7 @@ struct ls_source_limits ls_memory_source_limits(const struct ls_instance *instan
     uint64_t payload = instance->memory.limit / 8;
     return (struct ls_source_limits){
         .queue_bytes = clamp(payload / instance->n_lanes, QUEUE_MIN_BYTES, QUEUE_MAX_BYTES),
-        .fetch_bytes = payload,
+        .fetch_bytes = payload < FETCH_MAX_BYTES ? payload : FETCH_MAX_BYTES,
         .partition_bytes =
             clamp(payload / 2 / (uint64_t)instance->n_partitions, PART_MIN_BYTES, PART_MAX_BYTES),
     };

@@ -173,3 +173,13 @@ Test(instance, a_producer_that_broke_is_replaced_and_poison_still_reaches_the_qu
     end_live(&run);
     cr_assert_eq(run.totals.counts[LS_POISON], 1);
 }
+
+Test(instance, as_much_memory_as_may_be_configured_is_no_reason_to_halt)
+{
+    sink.memory_bytes = INT64_C(1) << 40;
+    put_everywhere("k-");
+    struct run run;
+    run_live(&run);
+    WAIT_FOR(reached("k-") == FAKE_PARTITIONS);
+    end_live(&run);
+}
