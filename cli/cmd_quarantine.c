@@ -67,8 +67,7 @@ static const char doc[] =
     "  lockstep quarantine list --since 2h\n"
     "  lockstep quarantine show --sink mysql 3/1042\n"
     "  lockstep quarantine requeue --sink mysql --class store\n"
-    "  lockstep quarantine discard --sink redis-a --class misrouted --reason 'foreign client, "
-    "published anew'\n\n"
+    "  lockstep quarantine discard --sink mysql 3/1042 --reason 'published anew'\n\n"
     "Exit codes: 0 done, 1 show: no such entry, requeue: some are still open, discard: not agreed "
     "to, 2 failed, 64 wrong arguments, 78 wrong configuration, 130 interrupted.";
 
@@ -115,7 +114,7 @@ static void check(struct arguments *args, struct argp_state *state)
     if (args->verb != VERB_LIST && args->n_names != 1)
         argp_error(state, "%s: name one sink with --sink NAME", verbs[args->verb]);
     if (args->verb == VERB_SHOW && ls_quarantine_filter_is_empty(&job->filter))
-        argp_error(state, "show: name a position such as 3/1042, or --key KEY");
+        argp_error(state, "show: name a position such as 3/1042, or a filter such as --key KEY");
     if (args->verb == VERB_DISCARD && (job->reason == NULL || *job->reason == '\0'))
         argp_error(state, "discard: say why with --reason TEXT");
     if (args->verb != VERB_DISCARD && (job->reason != NULL || job->yes))

@@ -133,18 +133,20 @@ static void print_pressure(const struct ls_status_sink *sink, struct ls_buf *buf
     const char *name = sink->sink->name;
     bool broken = sink->breaker[0] != '\0' && strcmp(sink->breaker, "closed") != 0;
     if (broken)
-        ls_buf_printf(buf, "  %s: breaker %s: %s (opened %" PRIu64 " times)\n", name, sink->breaker,
+        ls_buf_printf(buf, "  %s: breaker %s: %s (opened %" PRIu64 " time%s)\n", name,
+                      sink->breaker,
                       strcmp(sink->breaker, "open") == 0 ? "nothing is sent until the next probe"
                                                          : "a probe is with the store",
-                      sink->openings);
+                      sink->openings, sink->openings == 1 ? "" : "s");
     /* A limit that is just below the most is what a busy store looks like. */
     if (sink->flow_max > 0 && sink->flow_limit <= sink->flow_max / 2)
         ls_buf_printf(buf, "  %s: the store's answers allow %s of %s records at once\n", name,
                       ls_human_count(sink->flow_limit, limit, sizeof(limit)),
                       ls_human_count(sink->flow_max, max, sizeof(max)));
     if (sink->rewinds > 0)
-        ls_buf_printf(buf, "  %s: was read again from the store's marks %" PRIu64 " times\n", name,
-                      sink->rewinds);
+        ls_buf_printf(buf,
+                      "  %s: the log was read again from the store's marks %" PRIu64 " time%s\n",
+                      name, sink->rewinds, sink->rewinds == 1 ? "" : "s");
 }
 
 static void print_notes(const struct ls_status_sink *sink, int64_t now_ms, struct ls_buf *buf)
