@@ -171,6 +171,8 @@ class Full(unittest.TestCase):
     @quick
     def test_read_only_is_an_outage_and_no_poison(self):
         with story.worker():
+            ours, _ = pair.publish_to_both()
+            pair.wait_for(first, ours)  # so that it has its marks, and records meet the refusal
             first.sql("SET GLOBAL read_only = 1")
             try:
                 with pair.second_goes_on():
