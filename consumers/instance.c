@@ -100,13 +100,17 @@ static void show_running(struct ls_instance *instance)
         ls_report_state(instance, LS_STATE_RETRYING, instance->last_error);
         return;
     }
-    int owned = 0;
-    for (int32_t i = 0; i < instance->n_partitions; i++)
+    int owned = 0, given = 0;
+    for (int32_t i = 0; i < instance->n_partitions; i++) {
         owned += instance->partitions[i].state == LS_PART_BEGUN;
+        given += instance->partitions[i].state == LS_PART_GIVEN;
+    }
     if (owned > 0)
         ls_report_state(instance, LS_STATE_RUNNING, NULL);
     else
-        ls_report_state(instance, LS_STATE_WAITING, "no partition is assigned to this process");
+        ls_report_state(instance, LS_STATE_WAITING,
+                        given > 0 ? "partitions begin when the store's marks are read"
+                                  : "no partition is assigned to this process");
 }
 
 /* One round of a sink that is up. -1: it must start again. */
