@@ -51,6 +51,7 @@ struct ls_partition {
     int64_t marking;   /* low that is being written, or -1 */
     uint64_t stored;   /* version of the store's mark, as this instance saw or wrote it last */
     uint64_t stored_at_look; /* ... when the newest look was given out */
+    int64_t first_ms;        /* at_ms of the mark at zero that it was begun with; 0: of none */
     bool in_look;            /* was waiting to be begun when the newest look was given out */
 };
 

@@ -157,6 +157,7 @@ static int write_first(struct ls_instance *instance, struct ls_work *work, uint3
             continue;
         int32_t partition = unit->marks[i].partition;
         first[n].partition = partition;
+        first[n].at_ms = ls_wall_us() / 1000;
         snprintf(first[n].genesis, sizeof(first[n].genesis), "%s",
                  instance->genesis[partition].uuid);
         n++;
@@ -180,6 +181,12 @@ static bool went_back(struct ls_instance *instance, const struct ls_mark *mark, 
                  ", and now is %s%" PRId64,
                  mark->partition, ls_version_offset(partition->stored_at_look),
                  mark->genesis[0] == '\0' ? "gone: " : "at ", ls_version_offset(mark->version));
+        return true;
+    }
+    if (mark->version == 0 && partition->stored_at_look == 0 &&
+        mark->at_ms != partition->first_ms) {
+        snprintf(why, size, "the store went back: the first mark of partition %d was made again",
+                 mark->partition);
         return true;
     }
     /* Somebody else moved it on: the group will say so soon, and nothing is to be done here. */

@@ -163,9 +163,9 @@ static void append_mark_rows(const struct ls_schema *schema, const struct ls_mar
 }
 
 void ls_mysql_encode_mark(const struct ls_schema *schema, const struct ls_mark *mark,
-                          const char *seen_genesis, uint64_t seen_version, struct ls_buf *buf)
+                          const struct ls_mark *seen, struct ls_buf *buf)
 {
-    if (seen_genesis[0] == '\0') {
+    if (seen->genesis[0] == '\0') {
         append_mark_rows(schema, mark, 1, buf);
         ls_buf_append_str(buf, " ON DUPLICATE KEY UPDATE `_partition`=`_partition`");
         return;
@@ -181,9 +181,11 @@ void ls_mysql_encode_mark(const struct ls_schema *schema, const struct ls_mark *
     ls_buf_append_str(buf, " WHERE `_partition`=");
     ls_buf_append_i64(buf, mark->partition);
     ls_buf_append_str(buf, " AND `_genesis`=");
-    ls_mysql_quote(buf, seen_genesis, strlen(seen_genesis));
+    ls_mysql_quote(buf, seen->genesis, strlen(seen->genesis));
+    ls_buf_append_str(buf, " AND `" LS_COL_AT "`=");
+    ls_buf_append_i64(buf, seen->at_ms);
     ls_buf_append_str(buf, " AND `" LS_COL_VERSION "`=");
-    ls_buf_append_u64(buf, seen_version);
+    ls_buf_append_u64(buf, seen->version);
 }
 
 void ls_mysql_encode_marks_reset(const struct ls_schema *schema, const struct ls_mark *marks,

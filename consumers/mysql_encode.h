@@ -38,11 +38,11 @@ size_t ls_mysql_encode_rows(const struct ls_mysql_encoder *encoder,
 
 /*
  * Appends the statement (no semicolon) that moves one mark from what its row held when it was seen
- * last: genesis and version, or no row where genesis is "". It changes one row where that still is
- * so, and none where it is not.
+ * last: genesis, version and time, or no row where genesis is "". It changes one row where that
+ * still is so, and none where it is not.
  */
 void ls_mysql_encode_mark(const struct ls_schema *schema, const struct ls_mark *mark,
-                          const char *seen_genesis, uint64_t seen_version, struct ls_buf *buf);
+                          const struct ls_mark *seen, struct ls_buf *buf);
 
 /* Appends the upsert of marks without a guard: for resync. n_marks is at least 1. */
 void ls_mysql_encode_marks_reset(const struct ls_schema *schema, const struct ls_mark *marks,

@@ -18,9 +18,8 @@ struct ls_mysql_identity {
 
 /* The mark of a partition as the lane saw it last, by a look or by its own writing. */
 struct ls_mysql_seen {
-    bool known;       /* it was looked at in this incarnation */
-    uint64_t version; /* of the row, if there is one */
-    char genesis[37]; /* "": no row */
+    bool known;          /* it was looked at in this incarnation */
+    struct ls_mark mark; /* the row; genesis "": none */
 };
 
 struct ls_mysql_link {

@@ -80,11 +80,9 @@ static int read_marks(struct ls_mysql_link *link, struct ls_unit *unit, struct l
         take_mark(unit, row);
     mysql_free_result(rows);
     for (uint32_t i = 0; i < unit->n_marks; i++) {
-        const struct ls_mark *mark = &unit->marks[i];
-        struct ls_mysql_seen *seen = &link->seen[mark->partition];
+        struct ls_mysql_seen *seen = &link->seen[unit->marks[i].partition];
         seen->known = true;
-        seen->version = mark->version;
-        snprintf(seen->genesis, sizeof(seen->genesis), "%s", mark->genesis);
+        seen->mark = unit->marks[i];
     }
     return 0;
 }

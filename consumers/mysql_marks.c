@@ -53,7 +53,7 @@ static int send_marks(struct writing *writing, struct ls_err *err)
             continue;
         writing->sent[writing->n_sent++] = i;
         ls_buf_append_char(&sql, ';');
-        ls_mysql_encode_mark(schema, &writing->unit->marks[i], seen->genesis, seen->version, &sql);
+        ls_mysql_encode_mark(schema, &writing->unit->marks[i], &seen->mark, &sql);
     }
     ls_buf_append_str(&sql, ";COMMIT");
     int rc = 0;
@@ -72,8 +72,7 @@ static void settle(const struct writing *writing)
             unit->marks_unexpected = true;
             continue;
         }
-        seen->version = unit->marks[i].version;
-        snprintf(seen->genesis, sizeof(seen->genesis), "%s", unit->marks[i].genesis);
+        seen->mark = unit->marks[i];
     }
     unit->marks_written = !unit->marks_unexpected;
 }

@@ -101,11 +101,12 @@ int ls_startup_begin(struct ls_instance *instance, const struct ls_mark *mark, s
         .state = LS_PART_BEGUN,
         .read = offset,
         .low = offset,
-        .low_at_ms = mark->at_ms,
+        .low_at_ms = mark->version != 0 ? mark->at_ms : 0,
         .marked = offset,
         .marking = -1,
         .stored = mark->version,
         .stored_at_look = mark->version,
+        .first_ms = mark->version == 0 ? mark->at_ms : 0,
     };
     if (ls_source_begin(instance->source, number, offset, instance->lanes[lane].queue, err) < 0) {
         partition->state = LS_PART_GIVEN;

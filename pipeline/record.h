@@ -51,7 +51,11 @@ struct ls_record {
 struct ls_mark {
     int32_t partition;
     uint64_t version;
-    int64_t at_ms;    /* LogAppendTime of that record; 0 when version is 0 */
+    /*
+     * LogAppendTime of that record. Of version 0: when the mark was made, by the wall clock of who
+     * made it, so that one that was lost and made again is another.
+     */
+    int64_t at_ms;
     char genesis[37]; /* identity of the log, or "" */
 };
 

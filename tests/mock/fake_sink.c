@@ -227,7 +227,8 @@ static void write_marks(struct ls_lane *lane, struct ls_unit *unit)
     for (uint32_t i = 0; i < unit->n_marks; i++) {
         int32_t partition = unit->marks[i].partition;
         const struct ls_mark *seen = &fake.seen[partition], *now = &fake.marks[partition];
-        if (seen->version != now->version || strcmp(seen->genesis, now->genesis) != 0) {
+        if (seen->version != now->version || seen->at_ms != now->at_ms ||
+            strcmp(seen->genesis, now->genesis) != 0) {
             unit->marks_unexpected = true;
             return;
         }

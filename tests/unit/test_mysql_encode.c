@@ -290,10 +290,11 @@ Test(mysql_encode, a_mark_moves_from_what_was_seen_only)
     struct fixture f;
     fixture_init(&f);
     struct ls_mark mark = {.partition = 3, .version = 17, .at_ms = 5, .genesis = LOG_A};
-    ls_mysql_encode_mark(f.encoder.schema, &mark, LOG_B, 12, &f.buf);
+    struct ls_mark seen = {.partition = 3, .version = 12, .at_ms = 4, .genesis = LOG_B};
+    ls_mysql_encode_mark(f.encoder.schema, &mark, &seen, &f.buf);
     cr_expect_str_eq(ls_buf_cstr(&f.buf),
                      "UPDATE `pet_mark` SET `_genesis`='" LOG_A "',`_at`=5,`_v`=17 WHERE "
-                     "`_partition`=3 AND `_genesis`='" LOG_B "' AND `_v`=12");
+                     "`_partition`=3 AND `_genesis`='" LOG_B "' AND `_at`=4 AND `_v`=12");
     fixture_free(&f);
 }
 
@@ -302,7 +303,8 @@ Test(mysql_encode, a_first_mark_leaves_one_that_came_before_as_it_is)
     struct fixture f;
     fixture_init(&f);
     struct ls_mark mark = {.partition = 4, .genesis = LOG_A};
-    ls_mysql_encode_mark(f.encoder.schema, &mark, "", 0, &f.buf);
+    static const struct ls_mark none;
+    ls_mysql_encode_mark(f.encoder.schema, &mark, &none, &f.buf);
     cr_expect_str_eq(ls_buf_cstr(&f.buf),
                      "INSERT INTO `pet_mark` (`_partition`,`_genesis`,`_at`,`_v`) VALUES "
                      "(4,'" LOG_A "',0,0) ON DUPLICATE KEY UPDATE `_partition`=`_partition`");
