@@ -131,7 +131,6 @@ class Away(unittest.TestCase):
 
 
 class Locks(unittest.TestCase):
-    @quick
     def test_the_victim_of_a_deadlock_with_somebody_else_writes_again(self):
         with story.worker():
             low, high = sorted(mariadb.keys_of_shard(8, 2, "deadlock"))
