@@ -13,7 +13,7 @@ import stores
 import wire
 import yaml
 from confluent_kafka import Producer
-from support import Story
+from support import Story, quick
 
 warnings.filterwarnings("ignore", category=ResourceWarning)
 
@@ -120,6 +120,7 @@ class LogBorne(unittest.TestCase):
         story.produce("too long", "one", story.schema.encode({"name": "Z" * 101}))
         story.produce("no key", "", good, 0)
 
+    @quick
     def test_entries_are_listed_filtered_and_shown_with_personal_fields_masked(self):
         with Quarantine("quarantine_list", "ql", [self.SINK]) as story:
             self.assertIn("No open entries", story.quarantine("list").stdout)
@@ -216,6 +217,7 @@ class LogBorne(unittest.TestCase):
 class StoreBorne(unittest.TestCase):
     """What one store refuses: its entry stays until that store takes it."""
 
+    @quick
     def test_requeue_keeps_what_is_still_refused_and_closes_what_the_store_took(self):
         with Quarantine("quarantine_store", "qm", ["mysql"]) as story:
             key = "refused"
@@ -290,6 +292,7 @@ class StoreBorne(unittest.TestCase):
 class ClosedByLaterSuccess(unittest.TestCase):
     """A worker closes what a later record of the key outdates, whoever quarantined it."""
 
+    @quick
     def test_a_later_record_of_the_key_closes_its_entries(self):
         with Quarantine("quarantine_later", "qc", ["mysql"]) as story:
             key, other = "closed", "open"
@@ -311,6 +314,7 @@ class ClosedByLaterSuccess(unittest.TestCase):
 class Floods(unittest.TestCase):
     """Tens of thousands of bad records."""
 
+    @quick
     def test_what_the_log_got_wrong_never_halts_a_sink(self):
         n = 20000
         with Quarantine("quarantine_flood", "qf", ["redis-a"]) as story:
