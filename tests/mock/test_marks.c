@@ -311,30 +311,3 @@ Test(marks, a_stop_does_not_wait_for_marks_that_were_not_as_expected)
     pthread_mutex_unlock(&fake.lock);
     expect_brief_stop(&run);
 }
-
-/* As another worker does whose look came sooner: the marks at zero are there again. */
-static void empty_and_mark_anew(void)
-{
-    struct fake_store anew;
-    fake_save(&anew);
-    anew.n_entries = 0;
-    for (int32_t i = 0; i < FAKE_PARTITIONS; i++)
-        anew.marks[i].at_ms++;
-    fake_restore(&anew);
-}
-
-Test(marks, a_store_that_was_emptied_before_any_mark_moved_is_filled_again)
-{
-    fake_decide(hold_one);
-    put("held", 1);
-    put_everywhere("k-");
-    struct run run;
-    run_live(&run);
-    WAIT_FOR(reached("k-") == FAKE_PARTITIONS && fake_get("held").tries > 3);
-    cr_assert_not(fake_all_marked(1), "else there is nothing to be lost behind a mark at zero");
-    empty_and_mark_anew();
-    held = 0;
-    WAIT_FOR(reached("k-") == FAKE_PARTITIONS && fake_all_marked(1));
-    end_live(&run);
-    cr_assert_neq(fake_get("held").version, 0);
-}
