@@ -311,3 +311,30 @@ Test(marks, a_stop_does_not_wait_for_marks_that_were_not_as_expected)
     pthread_mutex_unlock(&fake.lock);
     expect_brief_stop(&run);
 }
+
+/* As another worker does whose look came sooner: the marks at zero are there again. */
+static void empty_and_mark_anew(void)
+{
+    struct fake_store anew;
+    fake_save(&anew);
+    anew.n_entries = 0;
+    for (int32_t i = 0; i < FAKE_PARTITIONS; i++)
+        anew.marks[i].at_ms++;
+    fake_restore(&anew);
+}
+
+Test(marks, a_store_that_was_emptied_before_any_mark_moved_is_filled_again)
+{
+    struct run run;
+    set_options(&run, LS_POSITION_MARKS);
+    run.options.mark_interval_ms = 3600 * 1000; /* so that all marks stay at zero */
+    put_everywhere("k-");
+    start_live(&run);
+    WAIT_FOR(reached("k-") == FAKE_PARTITIONS);
+    for (int32_t i = 0; i < FAKE_PARTITIONS; i++)
+        cr_assert_eq(fake_mark(i).version, 0);
+    empty_and_mark_anew();
+    WAIT_FOR(reached("k-") == FAKE_PARTITIONS);
+    end_live(&run);
+    cr_assert_eq(settled(&run), run.totals.consumed);
+}
