@@ -216,7 +216,6 @@ deps_venv() {
     ) 9>"$CACHE/.venv.lock"
 }
 
-# The name holds the hash of the versions it was built from, as with the jars.
 # Prometheus and promtool, for the tests of metrics and alerts. The package would start a service when
 # it is installed, so it is only unpacked; its programs need nothing else of it.
 deps_prometheus() {
@@ -240,6 +239,7 @@ deps_prometheus() {
     ) 9>"$CACHE/.prometheus.lock"
 }
 
+# The name holds the hash of the versions it was built from, as with the jars.
 toxiproxy_dir() {
     local digest
     digest=$(cat "$TOXIPROXY/go.mod" "$TOXIPROXY/go.sum" | sha256sum)
