@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Takes the handlers of faults out, one by one, and expects a test to fail: else it proves nothing.
 
-    knockout.py [--list] [--commit REV] [NAME]...
+    knockout.py [--list] [--commit REV] [--report FILE] [NAME]...
 
 tests/faults/knockouts/AREA.yaml lists them; only those with a NAME in their area, test, file or
 reason run, where names are given:
@@ -16,10 +16,16 @@ reason run, where names are given:
 The tree is copied once, next to the downloads, and built there, so that a knockout compiles one
 file and links; the checkout itself is never touched. Each run gets a fresh stack (LOCKSTEP_STACK,
 default "knockout"). A test that does not pass with nothing taken out is an error too: it runs first.
+
+FILE gets a line of JSON for each entry as soon as it is judged: the outcome, and in "said" the words
+the test failed with, which tell whether it saw the handler missing or just something else. What FILE
+has as caught already is passed over, so that the same command goes on after an interruption.
 """
 
 import argparse
+import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -40,7 +46,9 @@ KEYS = {"test", "file", "find", "replace", "why"}
 TARGETS = ("cli/lockstep", "cli/lockstep-link", "tests/gen/gen-members")
 PATIENCE = "0.5"  # a test that fails mostly waits in vain
 TEST_TIMEOUT_S = 900
-LOG_LINES = 30
+SAID_SIZE = 300
+# how the last line of a traceback begins
+FAILURE = re.compile(r"^(?:\w+\.)*\w*(?:Error|Exception|Expired|Trouble)\b.*", re.MULTILINE)
 
 
 class Trouble(Exception):
@@ -60,6 +68,11 @@ class Entry:
     @property
     def title(self):
         return f"{self.area}: {self.file}: {self.why}"
+
+    @property
+    def identity(self):
+        """What a report knows it by: an entry that was changed is another."""
+        return {key: getattr(self, key) for key in ("area", *sorted(KEYS))}
 
     def matches(self, names):
         text = f"{self.title} {self.test}"
@@ -158,10 +171,10 @@ class Without:
 
 
 class Runner:
-    """Runs tests of the copy, each time on a fresh stack."""
+    """Runs tests of the copy, each time on a fresh stack; `said` is how the last one failed."""
 
     def __init__(self, copy, log, stack):
-        self.copy, self.log = copy, log
+        self.copy, self.log, self.said = copy, log, ""
         self.environment = {
             **os.environ,
             "LOCKSTEP_STACK": stack,
@@ -170,7 +183,7 @@ class Runner:
         }
         self.environment.pop("LOCKSTEP_CONFIG", None)
 
-    def passes(self, entry):
+    def passes(self, entry, *options):
         """Whether the entry's tests pass. Raises Trouble if there are none."""
         run_py = str(self.copy.tree / "tests" / "live" / "run.py")
         self.stack("wipe")
@@ -179,9 +192,18 @@ class Runner:
             listed = self.output([sys.executable, run_py, "--list", entry.test])
             if not listed.strip():
                 raise Trouble(f"no test has '{entry.test}' in its name")
-            return self.ends_well([sys.executable, run_py, entry.test])
+            begin = self.log.seek(0, os.SEEK_END)
+            passed = self.ends_well([sys.executable, run_py, *options, entry.test])
+            self.said = "" if passed else self.failure_since(begin)
+            return passed
         finally:
             self.stack("wipe")
+
+    def failure_since(self, begin):
+        """The first failure that the log tells since it had that length."""
+        text = Path(self.log.name).read_bytes()[begin:].decode("utf-8", "replace")
+        found = FAILURE.search(text)
+        return found.group()[:SAID_SIZE] if found else f"no answer within {TEST_TIMEOUT_S} s"
 
     def stack(self, *words):
         code = subprocess.run(
@@ -216,7 +238,7 @@ class Runner:
             start_new_session=True,  # a group of its own: servers are in others
         )
         try:
-            return child.wait(TEST_TIMEOUT_S) == 0
+            code = child.wait(TEST_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             return False
         finally:
@@ -225,39 +247,78 @@ class Runner:
             except ProcessLookupError:
                 pass
             child.wait()
+        if code not in (0, 1):
+            raise Trouble(f"the tests did not run: exit code {code}; see {self.log.name}")
+        return code == 0
 
 
-def say(outcome, begin, text):
-    print(f"{outcome:8} {time.monotonic() - begin:6.1f} s  {text}", flush=True)
+class Report:
+    """What became of each entry: a line on standard output and, if asked for, one in a file."""
+
+    def __init__(self, path):
+        self.path, self.counts, self.open = path, {"caught": 0, "MISSED": 0, "ERROR": 0}, []
+        lines = path.read_text(encoding="utf-8").splitlines() if path and path.exists() else []
+        self.before = [json.loads(line) for line in lines]
+
+    def has(self, entry):
+        """Whether it was caught in a run before this one."""
+        return any(
+            line["outcome"] == "caught" and entry.identity.items() <= line.items()
+            for line in self.before
+        )
+
+    def add(self, entry, outcome, begin, said):
+        seconds = round(time.monotonic() - begin, 1)
+        line = f"{outcome:8} {seconds:6.1f} s  {entry.title} ({entry.test})"
+        told = f"{line}: {said}" if outcome == "ERROR" else line
+        print(told, flush=True)
+        self.counts[outcome] += 1
+        if outcome != "caught":
+            self.open.append(told)
+        if self.path:
+            row = {"outcome": outcome, "seconds": seconds, **entry.identity, "said": said}
+            with open(self.path, "a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+
+    def failed(self):
+        return self.counts["MISSED"] + self.counts["ERROR"]
+
+    def summary(self, n_before):
+        earlier = f" ({n_before} more were caught in an earlier run)" if n_before else ""
+        again = ["", "not caught:", *self.open] if self.open else []
+        return "\n".join([*again, f"{self.counts['caught']} passed, {self.failed()} failed{earlier}"])
 
 
-def judge(entries, runner):
-    """(caught, not caught or not judged); a line each."""
-    good = bad = 0
+def judge(entry, runner, healthy):
+    """(outcome, what was said); `healthy` says of tests whether they pass with nothing taken out."""
+    try:
+        if entry.test not in healthy:
+            runner.copy.compile()  # what the entry before had taken out is back
+            healthy[entry.test] = runner.passes(entry)
+            if not healthy[entry.test]:
+                raise Trouble(f"the test fails with nothing taken out: {runner.said}")
+        if not healthy[entry.test]:
+            raise Trouble("the test fails with nothing taken out")
+        with runner.copy.without(entry):
+            passed = runner.passes(entry, "--failfast")
+    except Trouble as trouble:
+        return "ERROR", str(trouble)
+    return ("MISSED", "") if passed else ("caught", runner.said)
+
+
+def judge_all(entries, runner, report):
     healthy = {}
     for entry in entries:
         begin = time.monotonic()
-        try:
-            if entry.test not in healthy:
-                runner.copy.compile()  # what the entry before had taken out is back
-                healthy[entry.test] = runner.passes(entry)
-            if not healthy[entry.test]:
-                raise Trouble("the test fails with nothing taken out")
-            with runner.copy.without(entry):
-                caught = not runner.passes(entry)
-        except Trouble as trouble:
-            say("ERROR", begin, f"{entry.title}: {trouble}")
-            bad += 1
-            continue
-        say("caught" if caught else "MISSED", begin, f"{entry.title} ({entry.test})")
-        good, bad = good + caught, bad + (not caught)
-    return good, bad
+        outcome, said = judge(entry, runner, healthy)
+        report.add(entry, outcome, begin, said)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--list", action="store_true", help="only print the entries")
     parser.add_argument("--commit", help="of this commit instead of the work tree")
+    parser.add_argument("--report", type=Path, metavar="FILE", help="go on with what FILE says")
     parser.add_argument("names", nargs="*", help="only entries with one of these in them")
     options = parser.parse_args()
     try:
@@ -271,17 +332,19 @@ def main():
         stack = os.environ.get("LOCKSTEP_STACK") or "knockout"
         if stack == "local":
             raise Trouble("LOCKSTEP_STACK=local: the stack is wiped for every entry, so not 'local'")
+        report = Report(options.report)
+        left = [entry for entry in entries if not report.has(entry)]
         folder = cache_root() / f"knockout-{stack}"
         with locked(folder / "lock", "waiting for another run of the knockouts"):
             copy = Copy(folder, options.commit)
             with open(folder / "log", "w", encoding="utf-8") as log:
-                good, bad = judge(entries, Runner(copy, log, stack))
+                judge_all(left, Runner(copy, log, stack), report)
             print(f"what the tests said: {folder / 'log'}")
     except Trouble as trouble:
         print(f"knockout: {trouble}", file=sys.stderr)
         return 1
-    print(f"{good} passed, {bad} failed")
-    return 1 if bad else 0
+    print(report.summary(len(entries) - len(left)))
+    return 1 if report.failed() else 0
 
 
 if __name__ == "__main__":

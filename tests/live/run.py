@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs the live tests: the program against the real servers of the stack that $LOCKSTEP_STACK names.
 
-    run.py [--json-summary FILE] [--full] [NAME]...
+    run.py [--json-summary FILE] [--full] [--failfast] [NAME]...
 
 They are those of tests/live and, after them, those of tests/faults: there only what is marked
 @quick, unless --full says all. Where names are given, every test with one of them in its name runs,
@@ -89,6 +89,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json-summary", type=Path)
     parser.add_argument("--full", action="store_true", help="the long fault tests, too")
+    parser.add_argument("--failfast", action="store_true", help="stop at the first failure")
     parser.add_argument("--list", action="store_true", help="only print the names of the tests")
     parser.add_argument("names", nargs="*", help="only tests with one of these in their name")
     options = parser.parse_args()
@@ -98,7 +99,9 @@ def main() -> int:
         print(*(test.id() for test in tests), sep="\n")
         return 0
     chosen = unittest.TestSuite(tests)
-    runner = unittest.TextTestRunner(resultclass=Lines, verbosity=0, stream=sys.stdout)
+    runner = unittest.TextTestRunner(
+        resultclass=Lines, verbosity=0, stream=sys.stdout, failfast=options.failfast
+    )
     result = runner.run(chosen)
     left = harness.stop_leftovers()
     failed = len(result.failures) + len(result.errors) + (1 if left else 0)

@@ -52,7 +52,8 @@ Sometimes:
                     follows from --seed, and --report FILE keeps what happened
                         ./dev chaos --minutes 30 --seed 7 --report chaos.md
     knockout        take the handlers of faults out one by one, and expect a test to fail;
-                    --list only says which, --commit REV takes them from a commit
+                    --list only says which, --commit REV takes them from a commit,
+                    --report FILE keeps what became of each, and goes on with what FILE lacks
                         ./dev knockout redis
     help            this text
                         ./dev help stack
