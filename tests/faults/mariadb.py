@@ -1,23 +1,21 @@
-"""MariaDB servers of a test's own: real ones, in folders of their own, which a test may kill,
-freeze, starve and throw away without harm to others. They die with the test that started them."""
+"""MariaDB servers of a test's own (own.py), which it may starve and put back in time, too; and what
+the tests of MySQL share: an entity on two of them, locks, and a reader of their tables."""
 
 import contextlib
-import ctypes
 import itertools
 import json
 import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
-import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 
 import pymysql
 
 import harness
+import own
 import stores
 import support
 import wire
@@ -29,19 +27,7 @@ DATABASE, USER, PASSWORD = "lockstep", "lockstep", "of-a-test-only"
 ADMIN = "admin"
 # what docs and error messages ask for, and no more: a server-wide right would hide read_only
 GRANTS = "SELECT, INSERT, UPDATE, CREATE, ALTER, CREATE TEMPORARY TABLES"
-PR_SET_PDEATHSIG = 1
-START_S = 60
 TIMEOUT_S = 20
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def die_with_parent():
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def copy_folder(source, target):
@@ -58,17 +44,18 @@ def frozen(process):
         process.send_signal(signal.SIGCONT)
 
 
-class Server:
+class Server(own.Server):
     """One mariadbd. options are its own, e.g. max_connections=5; on_tmpfs_mb puts its data on a
     file system of that size, in a mount namespace of the server's own (self.data leads there).
     That takes root, or a kernel that gives users namespaces of their own."""
 
+    program = "mariadbd"
+
     def __init__(self, on_tmpfs_mb=None, **options):
-        self.folder = Path(tempfile.mkdtemp(prefix="lockstep-maria."))
+        super().__init__("lockstep-maria.")
         self.on_tmpfs_mb = on_tmpfs_mb
         self.options = options
-        self.port, self.admin_port = free_port(), free_port()
-        self.process = None
+        self.admin_port = own.free_port()
         self.inside = self.folder / "data"  # as the server sees it
         if on_tmpfs_mb is None:
             template = make_template(SimpleNamespace(cache=cache_root()))
@@ -92,7 +79,7 @@ class Server:
             return self.inside
         return Path(f"/proc/{self.process.pid}/root{self.inside}")
 
-    def _command(self):
+    def command(self):
         options = {
             "datadir": self.inside,
             "port": self.port,
@@ -114,7 +101,7 @@ class Server:
         as_root = os.geteuid() == 0 or self.on_tmpfs_mb is not None  # in its namespace, it is
         user = ["--user=root"] if as_root else []
         words = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
-        server = [program("mariadbd"), "--no-defaults", "--skip-name-resolve", *user, *words]
+        server = [self.executable(), "--no-defaults", "--skip-name-resolve", *user, *words]
         if self.on_tmpfs_mb is None:
             return server
         return self._with_own_file_system(server)
@@ -130,48 +117,11 @@ class Server:
         shell = ["sh", "-c", script, "sh", str(self.on_tmpfs_mb), self.inside, template]
         return [program("unshare"), *user, "--mount", *shell, *server]
 
-    def start(self):
-        with open(self.folder / "log", "ab") as log:
-            self.process = subprocess.Popen(
-                [str(word) for word in self._command()],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                preexec_fn=die_with_parent,
-            )
-
-        def answers():
-            if self.process.poll() is not None:
-                raise AssertionError(f"mariadbd ended:\n{self.log()[-3000:]}")
-            try:
-                return self.sql("SELECT 1")
-            except pymysql.Error:
-                return None
-
-        harness.wait_until(answers, f"mariadbd on port {self.port} answers", START_S)
-        return self
-
-    def log(self):
-        return (self.folder / "log").read_text(encoding="utf-8", errors="replace")
-
-    def running(self):
-        return self.process is not None and self.process.poll() is None
-
-    def kill(self):
-        """As a crash of the machine's process: no chance to finish anything."""
-        self.process.kill()
-        self.process.wait()
-
-    def stop(self):
-        self.process.terminate()
-        self.process.wait(60)
-
-    def pause(self):
-        """Frozen: the kernel still takes connections and data for it, nobody answers."""
-        self.process.send_signal(signal.SIGSTOP)
-
-    def resume(self):
-        self.process.send_signal(signal.SIGCONT)
+    def ask(self):
+        try:
+            return self.sql("SELECT 1")
+        except pymysql.Error:
+            return None
 
     def back_up(self):
         """Of a server that is stopped; replaces an earlier backup."""
@@ -193,12 +143,6 @@ class Server:
 
     def free_disk(self):
         (self.data / "ballast").unlink()
-
-    def close(self):
-        if self.running():
-            self.process.kill()
-            self.process.wait()
-        shutil.rmtree(self.folder)
 
     def connection(self, database=DATABASE, **options):
         return pymysql.connect(

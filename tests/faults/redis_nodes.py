@@ -2,63 +2,47 @@
 isolate and fail over without harm to anybody else. They die with the test that started them."""
 
 import contextlib
-import ctypes
 import itertools
 import json
 import os
 import shutil
 import signal
 import socket
-import subprocess
-import sys
 import tempfile
 import threading
 from pathlib import Path
 
 import harness
+import own
 import redis
 import redis.crc
 import stores
 import support
 
-sys.path.insert(0, str(harness.ROOT / "tests" / "stack"))
-from process import program  # noqa: E402
-
 SLOTS = 16384
-PR_SET_PDEATHSIG = 1
 NODE_TIMEOUT_MS = 1000
 START_S = 30
 TIMEOUT_S = 10
 _numbers = itertools.count()
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def die_with_parent():
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-class Node:
+class Node(own.Server):
     """One redis-server. options are its own, e.g. maxmemory=...; None leaves one out."""
 
+    program = "redis-server"
+
     def __init__(self, folder, **options):
-        self.folder = Path(tempfile.mkdtemp(prefix="node.", dir=folder))
-        self.port, self.bus_port = free_port(), free_port()
+        super().__init__("node.", folder)
+        self.bus_port = own.free_port()
         self.seen_port = options.get("cluster-announce-port", self.port)  # what clients are told
         self.options = options
-        self.process = self.client = None
+        self.client = None
 
-    def start(self, **options):
-        """options are of this start only."""
+    def command(self, **options):
         settings = {
             "port": self.port,
             "cluster-port": self.bus_port,
             "dir": self.folder,
-            "logfile": self.folder / "log",
             "bind": "127.0.0.1",
             "cluster-enabled": "yes",
             "cluster-node-timeout": NODE_TIMEOUT_MS,
@@ -71,43 +55,21 @@ class Node:
             **{name.replace("_", "-"): value for name, value in options.items()},
         }
         words = [word for name, value in settings.items() for word in (f"--{name}", str(value))]
-        self.process = subprocess.Popen(
-            [program("redis-server"), *words],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            preexec_fn=die_with_parent,
-        )
-        self.client = redis.Redis("127.0.0.1", self.port, socket_timeout=TIMEOUT_S)
-        harness.wait_until(self.answers, f"redis-server on port {self.port} answers", START_S)
-        return self
+        return [self.executable(), *words]
 
-    def answers(self):
+    def start(self, **options):
+        """options are of this start only."""
+        self.client = redis.Redis("127.0.0.1", self.port, socket_timeout=TIMEOUT_S)
+        return self.launch(self.command(**options))
+
+    def ask(self):
         """Loading counts as an answer."""
-        if self.process.poll() is not None:
-            raise AssertionError(f"redis-server ended:\n{self.log()[-3000:]}")
         try:
             return self.client.ping()
         except redis.exceptions.BusyLoadingError:
             return True
         except redis.exceptions.ConnectionError:
             return False
-
-    def log(self):
-        return (self.folder / "log").read_text(encoding="utf-8", errors="replace")
-
-    def running(self):
-        return self.process is not None and self.process.poll() is None
-
-    def kill(self):
-        """As a crash: no chance to write anything."""
-        self.process.kill()
-        self.process.wait()
-
-    def pause(self):
-        self.process.send_signal(signal.SIGSTOP)
-
-    def resume(self):
-        self.process.send_signal(signal.SIGCONT)
 
     def do(self, *words):
         return self.client.execute_command(*words)

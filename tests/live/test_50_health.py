@@ -22,6 +22,7 @@ import harness
 import stores
 import wire
 from harness import wait_until
+from own import free_port
 from support import Story
 
 MONITORING = harness.ROOT / "docs" / "monitoring"
@@ -38,12 +39,6 @@ def program(name):
     if found is None:
         raise AssertionError(f"{name} is not there: ./dev deps")
     return found
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 def url_of(worker):
