@@ -115,6 +115,17 @@ static void judge_time(struct ls_flow *flow, const struct ls_flow_ticket *ticket
     flow->latency_cuts++;
 }
 
+void ls_flow_rest(struct ls_flow *flow, int64_t now_us)
+{
+    int64_t since_us = flow->cut_us > flow->rest_us ? flow->cut_us : flow->rest_us;
+    if (flow->limit >= flow->max || now_us - since_us < 1000LL * LS_FLOW_REST_MS)
+        return;
+    flow->rest_us = now_us;
+    flow->limit = 2 * flow->limit < flow->max ? 2 * flow->limit : flow->max;
+    if (flow->steady < flow->limit)
+        flow->steady = flow->limit;
+}
+
 static void judge_refusal(struct ls_flow *flow, const struct ls_flow_ticket *ticket,
                           enum ls_flow_outcome outcome, int64_t now_us)
 {

@@ -7,7 +7,9 @@
  * what is usual, down to an eighth of the most, since that alone is no reason to crawl. Units are
  * cut to what is allowed, down to one record: so a write queue of one, a small breaker limit, or a
  * link that carries little between two cuts is met with requests that pass. Answers let it grow
- * again: it doubles up to half of where it was refused, then goes up in steps.
+ * again: it doubles up to half of where it was refused, then goes up in steps. Where nothing waits
+ * for the limit no answer tries it, so it doubles each minute without a cut: what was refused long
+ * ago is no reason to begin the next rush with a crawl.
  *
  * What is usual: the least time that any unit took, and the least per record that was out, each
  * over the last minute or two, so that a link or a server that is slow for good becomes usual.
@@ -31,6 +33,7 @@ enum {
     LS_FLOW_SLOW_MS = 200,      /* ... and this much */
     LS_FLOW_LATENCY_FLOOR = 8,  /* slow answers cut to this part of the most at least */
     LS_FLOW_WINDOW_MS = 60000,  /* what is usual is found over one to two of these */
+    LS_FLOW_REST_MS = 60000,    /* without a cut, after which the limit doubles by itself */
     LS_FLOW_LARGEST_PIECES = 4, /* no piece smaller than this part of the limit is sent */
 };
 
@@ -58,6 +61,7 @@ struct ls_flow {
     unsigned slow;   /* slow answers in a row */
     int64_t slow_us; /* when the last of them was counted */
     int64_t cut_us;  /* when it was cut last */
+    int64_t rest_us; /* when it doubled by itself last */
     struct {
         int64_t unit_us;   /* the least of any unit */
         double record_us;  /* the least per record out */
@@ -78,6 +82,8 @@ void ls_flow_init(struct ls_flow *flow, uint32_t max_records);
 uint32_t ls_flow_room(struct ls_flow *flow, uint32_t waiting);
 void ls_flow_sent(struct ls_flow *flow, uint32_t records, int64_t now_us,
                   struct ls_flow_ticket *ret_ticket);
+/* To be called every second or so, whether anything flows or not. */
+void ls_flow_rest(struct ls_flow *flow, int64_t now_us);
 void ls_flow_back(struct ls_flow *flow, const struct ls_flow_ticket *ticket,
                   enum ls_flow_outcome outcome, int64_t now_us);
 

@@ -87,11 +87,18 @@ static bool has_waiting(const struct ls_instance *instance)
     return false;
 }
 
+/* One failure is no outage, but it is what explains that nothing was settled since. */
+static bool is_retrying(const struct ls_instance *instance, const struct ls_lane_state *lane)
+{
+    const struct ls_breaker *breaker = &lane->breaker;
+    return breaker->state != LS_BREAKER_CLOSED || breaker->failures >= RETRYING_AFTER ||
+           (breaker->failures > 0 && ls_report_is_silent(instance, lane));
+}
+
 static void show_running(struct ls_instance *instance)
 {
     for (unsigned i = 0; i < instance->n_lanes; i++) {
-        const struct ls_breaker *breaker = &instance->lanes[i].breaker;
-        if (breaker->state != LS_BREAKER_CLOSED || breaker->failures >= RETRYING_AFTER) {
+        if (is_retrying(instance, &instance->lanes[i])) {
             ls_report_state(instance, LS_STATE_RETRYING, instance->last_error);
             return;
         }

@@ -66,8 +66,9 @@ struct ls_lane_state {
     struct ls_breaker breaker;          /* when anything may be sent */
     struct ls_flow flow;                /* how much of it */
     unsigned unknown;                   /* failures in a row that no table knows */
-    int64_t woken_ms;                   /* when its broker was woken last */
-    int32_t woken;                      /* and for which partition */
+    int64_t settled_ms; /* when anything of what is in hand was settled last, or began to wait */
+    int64_t woken_ms;   /* when its broker was woken last */
+    int32_t woken;      /* and for which partition */
 
     uint64_t incarnation; /* that what is in hand rests on (ls_lane_unsure) */
     bool looking;         /* a look is with the lane */
@@ -130,6 +131,7 @@ struct ls_instance {
     enum ls_state state;
     char reason[LS_HEARTBEAT_TEXT_MAX];
     char last_error[LS_HEARTBEAT_TEXT_MAX];
+    int64_t last_error_ms; /* wall clock: when it was met; 0: never */
     /*
      * DOWN: waits for next_start_ms. LOOKING: the log is known, the stores are being looked at.
      * UP: in the group, or reading its range.
@@ -141,6 +143,7 @@ struct ls_instance {
     int64_t next_watch_ms;   /* when records that come have the log looked at again */
     int64_t next_genesis_ms; /* ... and its very beginning */
     uint64_t rewinds;        /* lanes that were read again from their marks while running */
+    int64_t rewound_ms;      /* wall clock: when the last of them was; 0: never */
     bool log_unsure;         /* the group was rebalanced: the log may have changed under it */
     bool dropping; /* letting go of everything: rebalances need not wait for work in hand */
 

@@ -185,6 +185,17 @@ void ls_observe(struct ls_instance *instance)
     view->standby = instance->state == LS_STATE_WAITING && is_standby(instance, now_ms);
 }
 
+bool ls_observe_lane_wait(const struct ls_lane_state *lane, unsigned number, char *ret, size_t size)
+{
+    if (lane->units_out > 0)
+        snprintf(ret, size, "waits for the store to answer %" PRIu32 " request%s (lane %u)",
+                 lane->units_out, lane->units_out == 1 ? "" : "s", number);
+    else if (lane->n_batches > 0)
+        snprintf(ret, size, "waits with %" PRIu32 " batch%s in hand (lane %u)", lane->n_batches,
+                 lane->n_batches == 1 ? "" : "es", number);
+    return lane->units_out > 0 || lane->n_batches > 0;
+}
+
 void ls_observe_wait(const struct ls_instance *instance, char *ret, size_t size)
 {
     uint64_t unconfirmed = ls_quarantine_unconfirmed(instance->quarantine);
@@ -193,19 +204,9 @@ void ls_observe_wait(const struct ls_instance *instance, char *ret, size_t size)
                  unconfirmed);
         return;
     }
-    for (unsigned i = 0; i < instance->n_lanes; i++) {
-        const struct ls_lane_state *lane = &instance->lanes[i];
-        if (lane->units_out > 0) {
-            snprintf(ret, size, "waits for the store to answer %" PRIu32 " requests (lane %u)",
-                     lane->units_out, i);
+    for (unsigned i = 0; i < instance->n_lanes; i++)
+        if (ls_observe_lane_wait(&instance->lanes[i], i, ret, size))
             return;
-        }
-        if (lane->n_batches > 0) {
-            snprintf(ret, size, "waits with %" PRIu32 " batches in hand (lane %u)", lane->n_batches,
-                     i);
-            return;
-        }
-    }
     for (int32_t i = 0; i < instance->n_partitions; i++) {
         if (instance->partitions[i].state == LS_PART_GIVEN) {
             snprintf(ret, size, "waits for the store's mark of partition %d", i);

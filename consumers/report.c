@@ -162,10 +162,12 @@ static void send_beat(struct ls_instance *instance, int64_t now_ms)
     beat->state = instance->state;
     snprintf(beat->reason, sizeof(beat->reason), "%s", instance->reason);
     snprintf(beat->last_error, sizeof(beat->last_error), "%s", instance->last_error);
+    beat->last_error_ms = instance->last_error_ms;
     beat->time_ms = ls_wall_us() / 1000;
     memcpy(beat->counts, instance->totals.counts, sizeof(beat->counts));
     beat->consumed = instance->totals.consumed;
     beat->rewinds = instance->rewinds;
+    beat->rewound_ms = instance->rewound_ms;
     fill_pressure(&report->view, beat);
     beat->rate = measure_rate(report, now_ms, ls_observe_settled(instance));
     fill_partitions(instance, beat);
@@ -189,6 +191,12 @@ void ls_report_turn(struct ls_instance *instance)
 static int64_t stuck_after(const struct ls_instance *instance)
 {
     return instance->options->stuck_ms ? instance->options->stuck_ms : LS_STUCK_MS;
+}
+
+bool ls_report_is_silent(const struct ls_instance *instance, const struct ls_lane_state *lane)
+{
+    return (lane->flow.out > 0 || lane->ready != NULL) &&
+           ls_mono_ms() - lane->settled_ms >= stuck_after(instance) / LS_SILENT_PARTS;
 }
 
 /* A start that takes so long is explained by nothing that this instance could say of itself. */
@@ -251,7 +259,20 @@ static bool is_part_stuck(const struct ls_instance *instance, int64_t now_ms, ch
     return false;
 }
 
-/* What RUNNING really is; may fill in wait. */
+/* Whether a store was given something a while ago and has not said a word since; says which. */
+static bool is_any_silent(const struct ls_instance *instance, char *wait, size_t size)
+{
+    for (unsigned i = 0; i < instance->n_lanes; i++) {
+        const struct ls_lane_state *lane = &instance->lanes[i];
+        if (!ls_report_is_silent(instance, lane))
+            continue;
+        ls_observe_lane_wait(lane, i, wait, size);
+        return true;
+    }
+    return false;
+}
+
+/* What RUNNING really is; may fill in wait. WAITING explains nothing here: it may become STUCK. */
 static enum ls_state look_into(struct ls_instance *instance, int64_t now_ms, char *wait,
                                size_t size)
 {
@@ -259,8 +280,11 @@ static enum ls_state look_into(struct ls_instance *instance, int64_t now_ms, cha
     int64_t since_ms = report->view.progress_ms;
     if (report->explained_ms > since_ms)
         since_ms = report->explained_ms;
-    if (now_ms - since_ms < stuck_after(instance))
-        return is_part_stuck(instance, now_ms, wait, size) ? LS_STATE_STUCK : LS_STATE_RUNNING;
+    if (now_ms - since_ms < stuck_after(instance)) {
+        if (is_part_stuck(instance, now_ms, wait, size))
+            return LS_STATE_STUCK;
+        return is_any_silent(instance, wait, size) ? LS_STATE_WAITING : LS_STATE_RUNNING;
+    }
     ls_observe_wait(instance, wait, size);
     return LS_STATE_STUCK;
 }
@@ -334,6 +358,7 @@ void ls_report_failure(struct ls_instance *instance, const struct ls_err *err,
     struct ls_err masked = *err;
     ls_report_text(instance, err, masked.text, sizeof(masked.text));
     snprintf(report->raw, sizeof(report->raw), "%s", err->text);
+    instance->last_error_ms = ls_wall_us() / 1000;
     report->view.failures[err->class]++;
     if (err->class == LS_ERR_POISON && record != NULL)
         snprintf(instance->last_error, sizeof(instance->last_error),

@@ -13,6 +13,7 @@
 #include "consumers/stats.h"
 
 struct ls_instance;
+struct ls_lane_state;
 struct ls_report;
 
 struct ls_report *ls_report_open(const struct ls_instance *instance);
@@ -26,6 +27,11 @@ void ls_report_close(struct ls_report *report);
  */
 void ls_report_state(struct ls_instance *instance, enum ls_state state, const char *reason);
 
+/*
+ * Whether the lane has something in hand and the store has settled nothing of it for a while: a
+ * twelfth of what makes it STUCK, which is 5 s.
+ */
+bool ls_report_is_silent(const struct ls_instance *instance, const struct ls_lane_state *lane);
 /*
  * Keeps err as the last error, counts it, and logs it unless it was told lately. record is the one
  * that failed, or the first of `records` that failed together; NULL where it is of no record. Of a

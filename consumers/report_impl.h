@@ -8,6 +8,7 @@
 enum {
     LS_STUCK_MS = 60 * 1000,    /* without a final verdict though something is left to do */
     LS_STUCK_PART_TIMES = 5,    /* so many times as long for one partition while others move */
+    LS_SILENT_PARTS = 12,       /* silent for this part of it: WAITING */
     LS_LOG_AWAY_MS = 10 * 1000, /* the log did not answer for so long: the sink WAITs */
     LS_STANDBY_MS = 10 * 1000,  /* without partitions, after joining: others have them */
     LS_RATE_SAMPLES = 5,
@@ -52,6 +53,9 @@ struct ls_report {
 uint64_t ls_observe_settled(const struct ls_instance *instance);
 /* Brings the view up to date; asks the broker for the ends of the log now and then. */
 void ls_observe(struct ls_instance *instance);
+/* What the lane waits for, when it has something in hand. Returns whether it has. */
+bool ls_observe_lane_wait(const struct ls_lane_state *lane, unsigned number, char *ret,
+                          size_t size);
 /* What the instance waits for, when it has something to do and nothing of it is done. */
 void ls_observe_wait(const struct ls_instance *instance, char *ret, size_t size);
 

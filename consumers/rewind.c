@@ -9,6 +9,7 @@
  */
 #include <poll.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "consumers/instance_impl.h"
 
@@ -51,6 +52,7 @@ void ls_rewind_lane(struct ls_instance *instance, unsigned number)
     lane->incarnation = ls_lane_incarnation(lane->lane);
     lane->seen = lane->doubted = false;
     instance->rewinds++;
+    instance->rewound_ms = ls_wall_us() / 1000;
     for (int32_t i = 0; i < instance->n_partitions; i++)
         if (instance->ops->lane_of(instance->sink, i) == number)
             end_partition(instance, i);

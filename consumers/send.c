@@ -98,6 +98,7 @@ static struct ls_work *take_ready(struct ls_lane_state *lane, uint32_t n)
 void ls_send_lane(struct ls_instance *instance, struct ls_lane_state *lane)
 {
     int64_t now_us = ls_mono_us();
+    ls_flow_rest(&lane->flow, now_us);
     while (lane->ready != NULL && !lane->rewinding && ls_breaker_may_send(&lane->breaker, now_us)) {
         uint32_t n = unit_size(instance, lane->ready->owner);
         if (lane->breaker.state != LS_BREAKER_CLOSED && n > PROBE_RECORDS)
@@ -123,13 +124,16 @@ void ls_send_batch(struct ls_instance *instance, unsigned lane, struct ls_batch 
 {
     if (batch->n_newest == 0)
         return;
+    struct ls_lane_state *state = &instance->lanes[lane];
+    if (state->flow.out == 0 && state->ready == NULL)
+        state->settled_ms = ls_mono_ms();
     struct ls_work *work = new_work(lane, batch);
     work->unit.records = batch->newest;
     work->unit.n_records = batch->n_newest;
     work->unit.repair = instance->options->repair;
     batch->open++;
-    ls_send_later(&instance->lanes[lane], work);
-    ls_send_lane(instance, &instance->lanes[lane]);
+    ls_send_later(state, work);
+    ls_send_lane(instance, state);
 }
 
 /* The breaker opened or closed: once each, since what fails while it is open is one story. */
@@ -177,6 +181,8 @@ void ls_send_answered(struct ls_instance *instance, struct ls_work *work, bool s
         ls_report_text(instance, err, cause, sizeof(cause));
     enum ls_flow_outcome outcome = outcome_of(err);
     ls_flow_back(&lane->flow, &work->ticket, outcome, now_us);
+    if (settled)
+        lane->settled_ms = now_us / 1000;
     work->unknown = unknown ? work->unknown + 1 : 0;
     if (outcome == LS_FLOW_OK)
         ls_breaker_ok(breaker, sent_us);

@@ -87,6 +87,10 @@ static void encode_later(const struct ls_heartbeat *heartbeat, json_t *root)
         json_object_set_new(root, "flow_max", json_integer(heartbeat->flow_max));
     }
     json_object_set_new(root, "rewinds", json_integer((json_int_t)heartbeat->rewinds));
+    if (heartbeat->rewound_ms != 0)
+        json_object_set_new(root, "rewound_ms", json_integer(heartbeat->rewound_ms));
+    if (heartbeat->last_error_ms != 0)
+        json_object_set_new(root, "last_error_ms", json_integer(heartbeat->last_error_ms));
 }
 
 static int dump_to_buf(const char *data, size_t len, void *opaque)
@@ -246,13 +250,17 @@ static int get_later(const json_t *root, const char *name, uint64_t max, uint64_
 
 static int decode_later(const json_t *root, struct ls_heartbeat *heartbeat, struct ls_err *err)
 {
-    uint64_t limit, max;
+    uint64_t limit, max, rewound_ms, last_error_ms;
     if (get_text(root, "breaker", heartbeat->breaker, sizeof(heartbeat->breaker), err) < 0 ||
         get_later(root, "openings", INT64_MAX, &heartbeat->openings, err) < 0 ||
         get_later(root, "rewinds", INT64_MAX, &heartbeat->rewinds, err) < 0 ||
+        get_later(root, "rewound_ms", INT64_MAX, &rewound_ms, err) < 0 ||
+        get_later(root, "last_error_ms", INT64_MAX, &last_error_ms, err) < 0 ||
         get_later(root, "flow_limit", UINT32_MAX, &limit, err) < 0 ||
         get_later(root, "flow_max", UINT32_MAX, &max, err) < 0)
         return -1;
+    heartbeat->rewound_ms = (int64_t)rewound_ms;
+    heartbeat->last_error_ms = (int64_t)last_error_ms;
     heartbeat->flow_limit = (uint32_t)limit;
     heartbeat->flow_max = (uint32_t)max;
     if (heartbeat->state == LS_STATE_WAITING && json_is_true(json_object_get(root, "stuck")))

@@ -54,6 +54,9 @@ struct ls_heartbeat {
     uint32_t flow_limit; /* records that may be out at once now ... */
     uint32_t flow_max;   /* ... and at most */
     uint64_t rewinds;    /* times that the store had gone back, since start */
+    /* Wall clock of the worker: when that was last, and last_error was met; 0 never or not told. */
+    int64_t rewound_ms;
+    int64_t last_error_ms;
     struct ls_heartbeat_partition *partitions;
     size_t n_partitions;
 };

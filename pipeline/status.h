@@ -37,11 +37,12 @@ struct ls_status_sink {
     enum ls_sink_state state;
     char reason[LS_HEARTBEAT_TEXT_MAX];
     char last_error[LS_HEARTBEAT_TEXT_MAX];
-    int64_t heard_ms; /* time of the newest heartbeat, 0 if none */
-    int64_t lag;      /* offsets without a final verdict; 0 where none of them is a record */
-    double behind_s;  /* age of the oldest of them; 0 when there is none, -1 when not known */
-    double rate;      /* records/s, all instances */
-    double eta_s;     /* until nothing lags, as the looks before this one shrank; -1 not known */
+    int64_t last_error_ms; /* when it was met; 0 not told */
+    int64_t heard_ms;      /* time of the newest heartbeat, 0 if none */
+    int64_t lag;           /* offsets without a final verdict; 0 where none of them is a record */
+    double behind_s;       /* age of the oldest of them; 0 when there is none, -1 when not known */
+    double rate;           /* records/s, all instances */
+    double eta_s; /* until nothing lags, as the looks before this one shrank; -1 not known */
     uint64_t counts[LS_VERDICTS]; /* all instances that are alive, else the newest one */
     uint64_t consumed;
     uint64_t quarantined;  /* entries of the quarantine topic that are open */
@@ -52,6 +53,7 @@ struct ls_status_sink {
     uint32_t flow_limit;   /* records that may be out at once, where it is the smallest part ... */
     uint32_t flow_max;     /* ... of what is configured; 0 not told */
     uint64_t rewinds;      /* times that the store had gone back, all instances */
+    int64_t rewound_ms;    /* when that was last; 0 never or not told */
     const struct ls_heartbeat *instances; /* those that are alive; borrowed until the next gather */
     size_t n_instances;
 };

@@ -210,11 +210,21 @@ static void fold_pressure(const struct ls_heartbeat *beat, struct ls_status_sink
         snprintf(ret->breaker, sizeof(ret->breaker), "%s", beat->breaker);
     ret->openings += beat->openings;
     ret->rewinds += beat->rewinds;
+    if (beat->rewound_ms > ret->rewound_ms)
+        ret->rewound_ms = beat->rewound_ms;
     if (beat->flow_max > 0 && (ret->flow_max == 0 || (double)beat->flow_limit / beat->flow_max <
                                                          (double)ret->flow_limit / ret->flow_max)) {
         ret->flow_limit = beat->flow_limit;
         ret->flow_max = beat->flow_max;
     }
+}
+
+/* Older workers do not tell when an error was met. */
+static bool is_later_error(const struct ls_heartbeat *beat, const struct ls_heartbeat *than)
+{
+    if (beat->last_error_ms != than->last_error_ms)
+        return beat->last_error_ms > than->last_error_ms;
+    return beat->time_ms > than->time_ms;
 }
 
 void ls_status_fold(const struct ls_heartbeat *beats, size_t n, int64_t now_ms,
@@ -234,7 +244,7 @@ void ls_status_fold(const struct ls_heartbeat *beats, size_t n, int64_t now_ms,
         ret->rate += beat->rate;
         if (worst == NULL || severity(beat->state) > severity(worst->state))
             worst = beat;
-        if (beat->last_error[0] != '\0' && (erring == NULL || beat->time_ms > erring->time_ms))
+        if (beat->last_error[0] != '\0' && (erring == NULL || is_later_error(beat, erring)))
             erring = beat;
     }
     ret->heard_ms = newest != NULL ? newest->time_ms : 0;
@@ -250,6 +260,8 @@ void ls_status_fold(const struct ls_heartbeat *beats, size_t n, int64_t now_ms,
                  : newest->state == LS_STATE_STOPPED ? LS_SINK_STOPPED
                                                      : LS_SINK_LOST;
     snprintf(ret->reason, sizeof(ret->reason), "%s", worst != NULL ? worst->reason : "");
-    if (erring != NULL)
+    if (erring != NULL) {
         snprintf(ret->last_error, sizeof(ret->last_error), "%s", erring->last_error);
+        ret->last_error_ms = erring->last_error_ms;
+    }
 }

@@ -126,10 +126,24 @@ static void print_text(const char *sink, const char *what, const char *text, str
     ls_buf_append_char(buf, '\n');
 }
 
-/* What breaker and flow do, where it is not the ordinary. */
-static void print_pressure(const struct ls_status_sink *sink, struct ls_buf *buf)
+/* "BEFORE3 min agoAFTER" into ret, which is returned; nothing of it where the time is not told. */
+static const char *ago(const char *before, int64_t at_ms, int64_t now_ms, const char *after,
+                       char ret[static TEXT_MAX * 2])
 {
-    char limit[32], max[32];
+    char age[TEXT_MAX];
+    ret[0] = '\0';
+    if (at_ms == 0)
+        return ret;
+    int64_t age_ms = now_ms > at_ms ? now_ms - at_ms : 0;
+    ls_human_duration((double)age_ms / 1e3, age, sizeof(age));
+    snprintf(ret, (size_t)TEXT_MAX * 2, "%s%s ago%s", before, age, after);
+    return ret;
+}
+
+/* What breaker and flow do, where it is not the ordinary. */
+static void print_pressure(const struct ls_status_sink *sink, int64_t now_ms, struct ls_buf *buf)
+{
+    char limit[32], max[32], when[TEXT_MAX * 2];
     const char *name = sink->sink->name;
     bool broken = sink->breaker[0] != '\0' && strcmp(sink->breaker, "closed") != 0;
     if (broken)
@@ -145,20 +159,26 @@ static void print_pressure(const struct ls_status_sink *sink, struct ls_buf *buf
                       ls_human_count(sink->flow_max, max, sizeof(max)));
     if (sink->rewinds > 0)
         ls_buf_printf(buf,
-                      "  %s: the log was read again from the store's marks %" PRIu64 " time%s\n",
-                      name, sink->rewinds, sink->rewinds == 1 ? "" : "s");
+                      "  %s: the log was read again from the store's marks %" PRIu64 " time%s%s\n",
+                      name, sink->rewinds, sink->rewinds == 1 ? "" : "s",
+                      ago(", last ", sink->rewound_ms, now_ms, "", when));
 }
 
 static void print_notes(const struct ls_status_sink *sink, int64_t now_ms, struct ls_buf *buf)
 {
+    char when[TEXT_MAX * 2];
     const char *name = sink->sink->name;
     if (sink->state == LS_SINK_LOST || (sink->state == LS_SINK_STOPPED && sink->lag > 0))
         print_since(sink, now_ms, buf);
     if (sink->reason[0] != '\0')
         print_text(name, "", sink->reason, buf);
     if (sink->last_error[0] != '\0' && strcmp(sink->last_error, sink->reason) != 0)
-        print_text(name, "last error: ", sink->last_error, buf);
-    print_pressure(sink, buf);
+        print_text(name,
+                   sink->last_error_ms
+                       ? ago("last error (", sink->last_error_ms, now_ms, "): ", when)
+                       : "last error: ",
+                   sink->last_error, buf);
+    print_pressure(sink, now_ms, buf);
     if (sink->state == LS_SINK_RUNNING && sink->unowned > 0)
         ls_buf_printf(buf, "  %s: %d partitions have no worker at the moment\n", name,
                       sink->unowned);
@@ -243,6 +263,8 @@ static json_t *sink_json(const struct ls_status_sink *sink)
     json_object_set_new(object, "quarantined", json_integer((json_int_t)sink->quarantined));
     json_object_set_new(object, "reason", text_json(sink->reason));
     json_object_set_new(object, "last_error", text_json(sink->last_error));
+    json_object_set_new(object, "last_error_ms",
+                        sink->last_error_ms ? json_integer(sink->last_error_ms) : json_null());
     json_object_set_new(object, "breaker",
                         sink->breaker[0] ? text_json(sink->breaker) : json_null());
     json_object_set_new(object, "breaker_openings", json_integer((json_int_t)sink->openings));
@@ -251,6 +273,8 @@ static json_t *sink_json(const struct ls_status_sink *sink)
     json_object_set_new(object, "flow_max",
                         sink->flow_max ? json_integer(sink->flow_max) : json_null());
     json_object_set_new(object, "rewinds", json_integer((json_int_t)sink->rewinds));
+    json_object_set_new(object, "rewound_ms",
+                        sink->rewound_ms ? json_integer(sink->rewound_ms) : json_null());
     json_object_set_new(object, "heard_ms",
                         sink->heard_ms ? json_integer(sink->heard_ms) : json_null());
     json_object_set_new(object, "partitions_without_worker", json_integer(sink->unowned));

@@ -53,13 +53,18 @@ static int64_t progress_ms(void)
     return at_ms;
 }
 
-static void start_watched(struct run *run)
+static void start_watched_for(struct run *run, uint32_t stuck_ms)
 {
     set_options(run, LS_POSITION_MARKS);
     run->options.stats = stats;
-    run->options.stuck_ms = 1500;
+    run->options.stuck_ms = stuck_ms;
     start_live(run);
     WAIT_FOR(state_now(NULL, 0) == LS_STATE_RUNNING);
+}
+
+static void start_watched(struct run *run)
+{
+    start_watched_for(run, 1500);
 }
 
 static unsigned get(const char *path, struct ls_buf *body)
@@ -94,6 +99,47 @@ Test(report, a_store_that_neither_takes_nor_refuses_makes_the_sink_stuck_until_i
     WAIT_FOR(reached("k-") == FAKE_PARTITIONS);
     end_live(&run);
     ls_buf_free(&body);
+}
+
+Test(report, a_store_that_has_not_answered_for_a_while_is_waited_for_before_any_timeout)
+{
+    struct run run;
+    char reason[256];
+    fake_decide(no_answer);
+    start_watched_for(&run, 12000);
+    held = 1;
+    put_everywhere("k-");
+    WAIT_FOR(state_now(reason, sizeof(reason)) != LS_STATE_RUNNING);
+    cr_expect_eq(state_now(NULL, 0), LS_STATE_WAITING);
+    cr_expect(strstr(reason, "waits for the store to answer") != NULL, "%s", reason);
+    held = 0;
+    WAIT_FOR(state_now(NULL, 0) == LS_STATE_RUNNING);
+    end_live(&run);
+}
+
+static atomic_int refused;
+
+static enum ls_verdict no_answer_after_a_refusal(const struct ls_record *record, struct ls_err *err)
+{
+    if (atomic_exchange(&refused, 1) != 0)
+        return no_answer(record, err);
+    ls_err_set(err, LS_ERR_RETRY, 0, "away");
+    return LS_RETRY;
+}
+
+Test(report, one_failure_and_then_nothing_is_retrying)
+{
+    struct run run;
+    char reason[256];
+    fake_decide(no_answer_after_a_refusal);
+    start_watched_for(&run, 12000);
+    held = 1;
+    put("k", 1);
+    WAIT_FOR(state_now(reason, sizeof(reason)) != LS_STATE_RUNNING);
+    cr_expect_eq(state_now(NULL, 0), LS_STATE_RETRYING);
+    held = 0;
+    WAIT_FOR(state_now(NULL, 0) == LS_STATE_RUNNING);
+    end_live(&run);
 }
 
 Test(report, a_sink_that_has_nothing_left_to_do_is_running_for_as_long_as_that)

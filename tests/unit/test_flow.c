@@ -260,3 +260,32 @@ Test(flow, what_was_dropped_gives_its_room_back_and_says_nothing)
     cr_expect_eq(ls_flow_room(&flow, 5), 5);
     cr_expect_eq((uint32_t)flow.limit, 10);
 }
+
+Test(flow, a_store_that_nobody_writes_to_is_not_crawled_at_for_what_was_long_ago)
+{
+    struct store store;
+    store_init(&store, 20, 50);
+    run_for(&store, 5000);
+    cr_assert_leq(store.flow.limit, 40);
+    store.now_us += 1000LL * LS_FLOW_REST_MS;
+    ls_flow_rest(&store.flow, store.now_us - 1000000);
+    cr_expect_leq(store.flow.limit, 40, "not yet");
+    for (int minutes = 0; minutes < 12; minutes++, store.now_us += 1000LL * LS_FLOW_REST_MS)
+        for (int again = 0; again < 3; again++)
+            ls_flow_rest(&store.flow, store.now_us + again);
+    cr_expect_eq((uint32_t)store.flow.limit, MAX);
+}
+
+Test(flow, a_store_that_refuses_is_not_tried_by_time)
+{
+    struct store store;
+    store_init(&store, 20, 50);
+    run_for(&store, 5000);
+    uint64_t cuts = store.flow.cuts;
+    for (int i = 0; i < 1000; i++) {
+        run_for(&store, 500);
+        ls_flow_rest(&store.flow, store.now_us);
+    }
+    cr_expect_gt(store.flow.cuts, cuts);
+    cr_expect_leq(store.flow.limit, 40);
+}

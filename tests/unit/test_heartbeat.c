@@ -23,6 +23,9 @@ static struct ls_heartbeat sample(void)
         .started_ms = 1699999999000,
         .consumed = 120,
         .rate = 12.5,
+        .rewinds = 3,
+        .rewound_ms = 1700000000500,
+        .last_error_ms = 1700000000900,
         .partitions = parts,
         .n_partitions = 2,
     };
@@ -47,6 +50,9 @@ Test(heartbeat, survives_the_round_trip)
     cr_expect_eq(out.time_ms, in.time_ms);
     cr_expect_eq(out.started_ms, in.started_ms);
     cr_expect_eq(out.consumed, in.consumed);
+    cr_expect_eq(out.rewinds, in.rewinds);
+    cr_expect_eq(out.rewound_ms, in.rewound_ms);
+    cr_expect_eq(out.last_error_ms, in.last_error_ms);
     cr_expect_float_eq(out.rate, in.rate, 1e-9);
     for (int v = LS_APPLIED; v < LS_VERDICTS; v++)
         cr_expect_eq(out.counts[v], in.counts[v]);

@@ -202,6 +202,22 @@ Test(status_view, prints_a_row_and_what_a_person_has_to_know)
     ls_buf_free(&buf);
 }
 
+Test(status_view, says_how_long_ago_things_were)
+{
+    struct ls_status_sink sink = {.sink = &config,
+                                  .state = LS_SINK_RUNNING,
+                                  .last_error = "gone",
+                                  .last_error_ms = NOW_MS - 90 * 1000,
+                                  .rewinds = 2,
+                                  .rewound_ms = NOW_MS - 3600 * 1000};
+    struct ls_buf buf = {0};
+    ls_status_table(&sink, 1, NOW_MS, &buf);
+    const char *text = ls_buf_cstr(&buf);
+    cr_expect(strstr(text, "  mysql: last error (1 min 30 s ago): gone\n"), "%s", text);
+    cr_expect(strstr(text, "store's marks 2 times, last 1 h"), "%s", text);
+    ls_buf_free(&buf);
+}
+
 Test(status_view, says_since_when_a_sink_is_lost)
 {
     struct ls_status_sink sink = {
