@@ -1,5 +1,6 @@
 #include "base/err.h"
 
+#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -16,8 +17,22 @@ int ls_err_set(struct ls_err *err, enum ls_err_class class, int code, const char
     err->class = class;
     err->code = code;
     err->overload = false;
+    err->name[0] = '\0';
     memcpy(err->text, text, sizeof(text));
     return -1;
+}
+
+void ls_err_name(struct ls_err *err, const char *text, size_t len)
+{
+    size_t n = 0;
+    if (err == NULL)
+        return;
+    while (n < len && n < sizeof(err->name) - 1 &&
+           (isalnum((unsigned char)text[n]) || text[n] == '_' || text[n] == '-'))
+        n++;
+    if (n > 0)
+        memcpy(err->name, text, n);
+    err->name[n] = '\0';
 }
 
 int ls_err_prefix(struct ls_err *err, const char *format, ...)

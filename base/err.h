@@ -9,6 +9,7 @@
 
 #include <stdarg.h>
 #include <stdbool.h>
+#include <stddef.h>
 
 /* What a failure means for the one who met it (docs/ARCHITECTURE.md, "Verdicts"). */
 enum ls_err_class {
@@ -19,6 +20,8 @@ enum ls_err_class {
     LS_ERR_FATAL,   /* the set-up is wrong: a person has to act */
 };
 
+enum { LS_ERR_NAME_MAX = 64 };
+
 struct ls_err {
     enum ls_err_class class;
     int code; /* the store's or library's own code (errno, MySQL error, HTTP status), or 0 */
@@ -27,12 +30,23 @@ struct ls_err {
      * by ls_err_set; the tables of the stores' errors set it.
      */
     bool overload;
+    /*
+     * The store's own name of the failure, where it has one: an Elasticsearch type, the first word
+     * of a Redis error (MOVED, OOM), librdkafka's name of a code; "" where not. Set by ls_err_name.
+     */
+    char name[LS_ERR_NAME_MAX];
     char text[480]; /* one line, bounded, never empty when class is set */
 };
 
 /* Fills err (which may be NULL) and returns -1, so that callers can `return ls_err_set(...)`. */
 int ls_err_set(struct ls_err *err, enum ls_err_class class, int code, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
+
+/*
+ * Takes the word that text[0..len) begins with (letters, digits, `_` and `-`) as the name; none
+ * where that is not a word. After ls_err_set, which forgets the name. No-op on NULL.
+ */
+void ls_err_name(struct ls_err *err, const char *text, size_t len);
 
 /* Puts `prefix: ` (formatted) before the text of err and returns -1. No-op on NULL. */
 int ls_err_prefix(struct ls_err *err, const char *format, ...)

@@ -128,6 +128,7 @@ static void judge_item(struct es_lane *lane, struct ls_unit *unit, struct ls_rec
                item->type.len > 0 ? item->type.data : "", (int)item->reason.len,
                item->reason.len > 0 ? item->reason.data : "", judged.advice);
     err.overload = judged.overload;
+    ls_err_name(&err, item->type.data, item->type.len);
     if (judged.verdict == LS_POISON) {
         ls_unit_poison(unit, record, item->status, err.text);
         return;

@@ -137,8 +137,10 @@ static int take_doc(const struct es_got *got, struct ls_es_mark *mark, struct ls
         /* An item of _mget has no status of its own; 400 stands for "it was refused". */
         struct ls_es_judgement judged = ls_es_judge(400, got->type.data, got->type.len);
         bool fatal = judged.class == LS_ERR_FATAL;
-        return ls_err_set(err, fatal ? LS_ERR_FATAL : LS_ERR_RETRY, 0, "%.*s%s", (int)got->type.len,
-                          got->type.data, judged.advice);
+        ls_err_set(err, fatal ? LS_ERR_FATAL : LS_ERR_RETRY, 0, "%.*s%s", (int)got->type.len,
+                   got->type.data, judged.advice);
+        ls_err_name(err, got->type.data, got->type.len);
+        return -1;
     }
     if (!got->found)
         return 0;
@@ -231,6 +233,7 @@ static enum ls_es_mark_result take_write(const struct es_write *write, struct ls
                write->type.len > 0 ? write->type.data : "",
                write->reason.len < 200 ? (int)write->reason.len : 200,
                write->reason.len > 0 ? write->reason.data : "", judged.advice);
+    ls_err_name(err, write->type.data, write->type.len);
     return write->status >= 400 && write->status < 500 ? LS_ES_MARK_REFUSED : LS_ES_MARK_FAILED;
 }
 

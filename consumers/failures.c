@@ -40,7 +40,8 @@ static struct ls_failure *find(struct ls_failures *failures, const struct ls_err
 struct ls_failure *ls_failures_note(struct ls_failures *failures, const struct ls_err *err,
                                     int64_t now_ms)
 {
-    uint64_t shape = err->code == 0 ? shape_of(err->text) : 0;
+    const char *known_by = err->name[0] != '\0' ? err->name : err->code == 0 ? err->text : "";
+    uint64_t shape = shape_of(known_by);
     struct ls_failure *failure = find(failures, err, shape);
     bool new =
         failure->err.class == LS_ERR_NONE || now_ms - failure->met_ms > 2 * LS_FAILURE_AGAIN_MAX_MS;

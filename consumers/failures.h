@@ -1,8 +1,9 @@
 /*
  * Which failures were told lately. A store that is away fails every request with the same words, so
  * a failure is logged when it is new, then counted, and told again with its count after a while
- * that doubles from 10 s to 5 min. Failures are the same when class and code are; where a code says
- * nothing (0), when their texts are the same but for numbers and what is quoted.
+ * that doubles from 10 s to 5 min. Failures are the same when class, code and the store's own name
+ * of the failure are; where there is neither, when their texts are the same but for numbers and
+ * what is quoted.
  *
  * Bounded: the failure that was met longest ago makes room for a new one. Pure: time is passed in
  * (monotonic). One thread; a crash forgets the counts.
@@ -23,7 +24,7 @@ enum {
 
 struct ls_failure {
     struct ls_err err; /* the newest: its text as people may see it; class NONE: a free place */
-    uint64_t shape;    /* of the text, where the code is 0 */
+    uint64_t shape;    /* of the name, or of the text where there is neither name nor code */
     uint64_t unsaid;   /* repeats since it was told */
     int64_t said_ms;
     int64_t met_ms;

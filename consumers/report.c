@@ -58,15 +58,18 @@ static void log_failure(const char *sink, const struct ls_failure *failure,
 {
     static const struct place nowhere = {.key_name = "key"};
     const struct ls_err *err = &failure->err;
-    char code[16], repeats[24];
+    char number[16], repeats[24];
+    /* What the store itself calls it: by its number, else by its name. */
+    const char *name = err->name[0] != '\0' ? err->name : NULL;
+    const char *code = err->code != 0 ? number : name;
     if (place == NULL)
         place = &nowhere;
-    snprintf(code, sizeof(code), "%d", err->code);
+    snprintf(number, sizeof(number), "%d", err->code);
     snprintf(repeats, sizeof(repeats), "%" PRIu64, failure->unsaid);
     ls_log(err->class == LS_ERR_FATAL ? LS_LOG_ERROR : LS_LOG_WARN, "failure", "sink", sink,
-           "class", ls_err_class_name(err->class), "code", err->code ? code : NULL, "reject",
-           place->reject, "topic", place->topic, "partition",
-           place->partition[0] ? place->partition : NULL, "offset",
+           "class", ls_err_class_name(err->class), "code", code, "error",
+           err->code != 0 ? name : NULL, "reject", place->reject, "topic", place->topic,
+           "partition", place->partition[0] ? place->partition : NULL, "offset",
            place->offset[0] ? place->offset : NULL, place->key_name,
            place->key[0] ? place->key : NULL, "records", place->records[0] ? place->records : NULL,
            "text", err->text, "repeats", failure->unsaid ? repeats : NULL, NULL);

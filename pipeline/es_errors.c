@@ -124,6 +124,7 @@ int ls_es_reply_err(struct ls_err *err, long status, const char *body, size_t le
     ls_err_set(err, class, (int)status, "HTTP %ld%s%s: %.*s%s", status, *type ? " " : "", type,
                (int)ls_es_reason_length(reason, strnlen(reason, 240)), reason, judged.advice);
     err->overload = judged.overload;
+    ls_err_name(err, type, strlen(type));
     json_decref(root);
     return -1;
 }

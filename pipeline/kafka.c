@@ -204,11 +204,15 @@ int ls_kafka_err(struct ls_err *err, rd_kafka_resp_err_t code, const char *forma
     va_end(args);
     char refusal[LS_KAFKA_REFUSAL_MAX];
     if (seems_away(code) && ls_kafka_refusal(refusal, sizeof(refusal)))
-        return ls_err_set(err, LS_ERR_FATAL, (int)code,
-                          "%s: a broker refuses the connection: %s; check kafka.properties", what,
-                          refusal);
-    return ls_err_set(err, ls_kafka_class(code), (int)code, "%s: %s%s", what,
-                      rd_kafka_err2str(code), advice(code));
+        ls_err_set(err, LS_ERR_FATAL, (int)code,
+                   "%s: a broker refuses the connection: %s; check kafka.properties", what,
+                   refusal);
+    else
+        ls_err_set(err, ls_kafka_class(code), (int)code, "%s: %s%s", what, rd_kafka_err2str(code),
+                   advice(code));
+    const char *name = rd_kafka_err2name(code);
+    ls_err_name(err, name, strlen(name));
+    return -1;
 }
 
 int ls_kafka_answers(const struct ls_config *config, int timeout_ms, struct ls_err *err)

@@ -260,8 +260,11 @@ int ls_redis_conn_take_info(struct ls_redis_conn *conn, const redisReply *info, 
                           "%s is not in cluster mode; lockstep needs a Redis Cluster "
                           "(cluster-enabled yes)",
                           conn->where);
-    if (info_is(info, "loading", "1"))
-        return ls_err_set(err, LS_ERR_RETRY, 0, "%s is still loading its data", conn->where);
+    if (info_is(info, "loading", "1")) {
+        ls_err_set(err, LS_ERR_RETRY, 0, "%s is still loading its data", conn->where);
+        ls_err_name(err, "LOADING", 7); /* what it answers to all else */
+        return -1;
+    }
     if (!info_is(info, "maxmemory_policy", "noeviction")) {
         ls_redis_info_field(info->str, info->len, "maxmemory_policy", &value, &len);
         return ls_err_set(err, LS_ERR_FATAL, 0,

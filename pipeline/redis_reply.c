@@ -155,5 +155,7 @@ int ls_redis_reply_err(struct ls_err *err, const redisReply *reply, const char *
                                                            : LS_ERR_RETRY;
     ls_err_set(err, class, 0, "%s answered: %s%s", where, text, advice(reply));
     err->overload = ls_redis_is_overload(reply);
+    if (reply->type == REDIS_REPLY_ERROR)
+        ls_err_name(err, reply->str, reply->len);
     return -1;
 }

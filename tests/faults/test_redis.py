@@ -98,6 +98,7 @@ class Down(OnCluster):
             # microseconds for each key
             self.node.start(key_load_delay=20000, loading_process_events_interval_bytes=1024)
             self.wait_log(worker, "is still loading its data")
+            self.assertIn(" class=retry code=LOADING ", worker.log())
             with contextlib.suppress(redis.exceptions.RedisError):
                 self.node.client.get("x")
             self.story.finish(self)
@@ -113,6 +114,7 @@ class Refusing(OnCluster):
             self.addCleanup(self.node.do, "CONFIG", "SET", "maxmemory", 0)
             self.story.publish(members=300, events=600, seed=8)
             self.wait_state("RETRYING", "OOM")
+            worker.wait_for_log("sink=redis-a class=retry code=OOM ")
             self.node.do("CONFIG", "SET", "maxmemory", 0)
             now = self.story.finish(self)
             self.assertGreater(now["retried"], 0)

@@ -87,6 +87,7 @@ Test(kafka, errors_have_the_class_of_what_heals_them)
     struct ls_err err = {0};
     cr_expect_eq(ls_kafka_err(&err, RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART, "topic %s", "t"), -1);
     cr_expect_eq(err.code, RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART);
+    cr_expect_str_eq(err.name, "UNKNOWN_TOPIC_OR_PART");
     cr_expect_str_eq(err.text, "topic t: Broker: Unknown topic or partition; `lockstep topics "
                                "create` makes the topics, and a state topic that was there "
                                "before needs the next generation");

@@ -404,6 +404,8 @@ Test(es, a_missing_index_names_the_command_that_makes_it)
     struct ls_err err = {0};
     cr_assert_eq(ls_es_reply_err(&err, 404, body, strlen(body)), -1);
     cr_assert_eq(err.class, LS_ERR_FATAL);
+    cr_assert_eq(err.code, 404);
+    cr_assert_str_eq(err.name, "index_not_found_exception");
     cr_assert_not_null(strstr(err.text, "no such index [m]; `lockstep schema apply` creates it"));
 }
 
@@ -420,6 +422,7 @@ Test(es, an_answer_that_is_no_json_is_an_error_all_the_same)
     cr_assert_eq(ls_es_reply_err(&err, 502, "<html>", 6), -1);
     cr_assert_eq(err.class, LS_ERR_RETRY);
     cr_assert_eq(err.code, 502);
+    cr_assert_str_eq(err.name, "");
     cr_assert_eq(ls_es_reply_err(&err, 404, NULL, 0), -1);
     cr_assert_eq(err.class, LS_ERR_UNKNOWN);
 }

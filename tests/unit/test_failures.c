@@ -56,6 +56,25 @@ Test(failures, another_code_or_class_is_another_failure_whatever_the_text)
     cr_expect_eq(note(&other, 2), -1);
 }
 
+Test(failures, a_name_tells_failures_apart_that_have_one_number_or_none)
+{
+    struct ls_err full = failure(LS_ERR_RETRY, 0, "a:1 answered: OOM"),
+                  also = failure(LS_ERR_RETRY, 0, "b:2 answered: OOM"),
+                  down = failure(LS_ERR_RETRY, 0, "a:1 answered: CLUSTERDOWN"),
+                  busy = failure(LS_ERR_RETRY, 429, "x"), block = failure(LS_ERR_RETRY, 429, "x");
+    ls_err_name(&full, "OOM command", 11);
+    ls_err_name(&also, "OOM", 3);
+    ls_err_name(&down, "CLUSTERDOWN", 11);
+    ls_err_name(&busy, "es_rejected_execution_exception", 31);
+    ls_err_name(&block, "cluster_block_exception", 23);
+    cr_expect_str_eq(full.name, "OOM");
+    cr_expect_eq(note(&full, 1), 0);
+    cr_expect_eq(note(&also, 2), -1);
+    cr_expect_eq(note(&down, 3), 0);
+    cr_expect_eq(note(&busy, 4), 0);
+    cr_expect_eq(note(&block, 5), 0);
+}
+
 Test(failures, without_a_code_the_text_tells_but_not_its_numbers_and_quotes)
 {
     struct ls_err one = failure(LS_ERR_POISON, 0, "'email': 17 characters are too many"),

@@ -46,6 +46,9 @@ Test(redis_reply, errors_are_judged_by_their_first_word)
         cr_assert_eq(err.class, cases[i].class, "%s", cases[i].text);
         cr_assert_not_null(strstr(err.text, "redis-a h:1"));
         cr_assert_not_null(strstr(err.text, cases[i].text));
+        size_t word = strcspn(cases[i].text, " ");
+        cr_assert_eq(strlen(err.name), word, "%s", err.name);
+        cr_assert_arr_eq(err.name, cases[i].text, word, "%s", err.name);
     }
     redisReply fine = {.type = REDIS_REPLY_STRING, .str = (char *)"NOAUTH", .len = 6};
     cr_assert_eq(ls_redis_judge(&fine), LS_REDIS_OK, "a value that looks like an error");
