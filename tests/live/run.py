@@ -40,12 +40,17 @@ class InOrder(unittest.TestLoader):
 class Lines(unittest.TextTestResult):
     """One line a test, with its seconds; a failure is told at once."""
 
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self.told = []
+
     def startTest(self, test):  # noqa: N802
         super().startTest(test)
         self.started = time.monotonic()
 
     def tell(self, test, outcome):
         seconds = time.monotonic() - self.started
+        self.told.append([test.id(), outcome, seconds])
         self.stream.write(f"{outcome:6} {seconds:6.1f} s  {test.id()}\n")
         self.stream.flush()
 
@@ -60,7 +65,13 @@ class Lines(unittest.TextTestResult):
     def addError(self, test, err):  # noqa: N802
         super().addError(test, err)
         name = test.id() if hasattr(test, "started") or hasattr(self, "started") else str(test)
+        self.told.append([name, "ERROR", time.monotonic() - getattr(self, "started", time.monotonic())])
         self.stream.write(f"ERROR           {name}\n{self.errors[-1][1]}\n")
+
+    def addSkip(self, test, reason):  # noqa: N802
+        super().addSkip(test, reason)
+        self.told.append([test.id(), f"skipped: {reason}", 0.0])
+        self.stream.write(f"skip            {test.id()}: {reason}\n")
 
 
 def flatten(suite):
@@ -108,8 +119,9 @@ def main() -> int:
     for line in left:
         print(f"a test left this running: {line}")
     if options.json_summary:
-        summary = {"passed": result.testsRun - len(result.failures) - len(result.errors)}
-        summary["failed"] = failed
+        bad, skipped = len(result.failures) + len(result.errors), len(result.skipped)
+        passed = result.testsRun - bad - skipped
+        summary = {"passed": passed, "failed": failed, "skipped": skipped, "tests": result.told}
         options.json_summary.write_text(json.dumps(summary) + "\n", encoding="utf-8")
     return 1 if failed else 0
 

@@ -129,16 +129,19 @@ def main() -> int:
     options = parser.parse_args()
 
     tests = registered(options.build, options.live, options.sanitized)
-    passed = failed = 0
+    passed, failed, told = 0, 0, []
     with tempfile.TemporaryDirectory(prefix="lockstep-tests.") as work:
         for test in tests:
+            begin = time.monotonic()
             good, bad = run(options.build, test, Path(work), options.filter)
             passed, failed = passed + good, failed + bad
+            outcome = f"{good} passed, {bad} failed" if bad else f"{good} passed"
+            told.append([test["name"], outcome, time.monotonic() - begin])
     if not tests and not options.live:
         print(f"no test is registered in {options.build}")
         failed += 1
-    summary = json.dumps({"passed": passed, "failed": failed})
-    options.json_summary.write_text(summary + "\n", encoding="utf-8")
+    summary = {"passed": passed, "failed": failed, "tests": told}
+    options.json_summary.write_text(json.dumps(summary) + "\n", encoding="utf-8")
     return 1 if failed else 0
 
 

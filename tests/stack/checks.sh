@@ -7,13 +7,20 @@ CHAOS_MINUTES_FULL=5
 readonly FUZZ_SECONDS CHAOS_MINUTES CHAOS_MINUTES_FULL
 
 command_test() {
-    local unit=yes live=yes full=() names=()
+    local unit=yes live=yes full=() names=() report=() words="./dev test${*:+ $*}"
     while [[ $# -gt 0 ]]; do
         case $1 in
             --unit) live=no ;;
             --live) unit=no ;;
             --full) full=(--full) ;;
-            -*) die "test: unknown option '$1'; there are --unit, --live and --full" ;;
+            --report)
+                [[ $# -gt 1 ]] || die "test: --report needs the name of a file"
+                [[ -d $(dirname "$2") ]] || die "test: there is no folder $(dirname "$2") for the report"
+                words=${words/ --report $2/}
+                report=(--report "$2" --command "$words")
+                shift
+                ;;
+            -*) die "test: unknown option '$1'; there are --unit, --live, --full and --report FILE" ;;
             *) names+=("$1") ;;
         esac
         shift
@@ -28,22 +35,31 @@ command_test() {
     if [[ $unit == yes ]]; then
         say "== the stack and the test runner themselves"
         "$(deps_venv_dir)/bin/python" "$ROOT/tests/stack/selftest.py" \
-            --json-summary "$(mktemp "$test_work/XXXXXX.json")" "${names[@]}" || true
+            --json-summary "$(test_part "stack and runner")" "${names[@]}" || true
         say "== unit and mock tests"
-        test_programs build -- "${names[@]}"
+        test_programs "unit and mock" build -- "${names[@]}"
         say "== the same with the address and undefined behaviour sanitizers"
-        test_programs build-asan --sanitized -- "${names[@]}"
+        test_programs "unit and mock, sanitized" build-asan --sanitized -- "${names[@]}"
     fi
     if [[ $live == yes ]]; then
         test_live "${full[@]}" "${names[@]}"
     fi
-    test_total
+    test_total "${report[@]}"
 }
 
-# test_programs BUILD-DIRECTORY OPTION... -- NAME...
+# The file for what one more part of the run tells (tests/stack/totals.py).
+test_part() {
+    local number base
+    number=$(find "$test_work" -name '*.began' | wc -l)
+    base=$(printf '%s/%02d-%s' "$test_work" "$number" "$1")
+    touch "$base.began" "$base.json"
+    echo "$base.json"
+}
+
+# test_programs PART BUILD-DIRECTORY OPTION... -- NAME...
 test_programs() {
-    local dir=$1 options=() name
-    shift
+    local part=$1 dir=$2 options=() name
+    shift 2
     while [[ $1 != -- ]]; do
         options+=("$1")
         shift
@@ -59,7 +75,7 @@ test_programs() {
     fi
     # the virtual environment first: scripts among the tests find their packages there
     PATH=$(deps_venv_dir)/bin:$PATH "$(deps_python)" "$ROOT/tests/stack/c_tests.py" "$ROOT/$dir" \
-        --json-summary "$(mktemp "$test_work/XXXXXX.json")" "${options[@]}" || true
+        --json-summary "$(test_part "$part")" "${options[@]}" || true
 }
 
 # test_live [--full] NAME...: they get a fresh stack of their own, and leave none behind.
@@ -80,11 +96,11 @@ test_live() {
     stack wipe >&2
     trap 'stack down >&2 || true; rm -rf "$test_work"' EXIT
     if stack up >&2 8>&-; then
-        test_programs build --live -- "$@" 8>&-
+        test_programs "live, in C" build --live -- "$@" 8>&-
         test_stories "${full[@]}" "$@" 8>&-
         [[ $# -gt 0 ]] || test_chaos "${full[@]}" 8>&-
     else
-        mktemp "$test_work/XXXXXX.json" >/dev/null # empty: a failure
+        test_part "the stack" >/dev/null # empty: a failure
     fi
     # after a failure the data and the logs stay, until the next run
     if test_total >/dev/null; then stack wipe >&2; else stack down >&2; fi
@@ -95,16 +111,16 @@ test_live() {
 test_stories() {
     local python
     python=$(deps_venv_dir)/bin/python
-    "$python" "$ROOT/tests/live/run.py" --json-summary "$(mktemp "$test_work/XXXXXX.json")" "$@" || true
+    "$python" "$ROOT/tests/live/run.py" --json-summary "$(test_part "live and faults")" "$@" || true
     [[ ${1:-} == --full ]] || return 0
     say "== the same with the address and undefined behaviour sanitizers"
     sanitize_program address "$test_work/address"
     stack wipe >&2
     if stack up >&2; then
         LOCKSTEP_BIN=$sanitized_bin "$python" "$ROOT/tests/live/run.py" \
-            --json-summary "$(mktemp "$test_work/XXXXXX.json")" "${@:2}" || true
+            --json-summary "$(test_part "live, sanitized")" "${@:2}" || true
     fi
-    sanitize_told "$test_work/address" "$(mktemp "$test_work/XXXXXX.json")"
+    sanitize_told "$test_work/address" "$(test_part "what the sanitizers said of it")"
 }
 
 # test_chaos [--full]
@@ -112,30 +128,19 @@ test_chaos() {
     local minutes=$CHAOS_MINUTES
     [[ ${1:-} != --full ]] || minutes=$CHAOS_MINUTES_FULL
     say "== chaos"
-    chaos_as_test "$minutes" 1 "$(mktemp "$test_work/XXXXXX.json")"
+    chaos_as_test "$minutes" 1 "$(test_part "chaos, $minutes min")"
     [[ ${1:-} == --full ]] || return 0
     say "== chaos under the thread sanitizer"
     sanitize_program thread "$test_work/thread"
     LOCKSTEP_BIN=$sanitized_bin \
-        chaos_as_test "$CHAOS_MINUTES_FULL" 2 "$(mktemp "$test_work/XXXXXX.json")"
-    sanitize_told "$test_work/thread" "$(mktemp "$test_work/XXXXXX.json")"
+        chaos_as_test "$CHAOS_MINUTES_FULL" 2 \
+        "$(test_part "chaos, $CHAOS_MINUTES_FULL min, thread sanitizer")"
+    sanitize_told "$test_work/thread" "$(test_part "what the thread sanitizer said")"
 }
 
-# The one line at the end; the exit code says the same. A summary that was not written is a failure.
+# The one line at the end; the exit code says the same. A part that told nothing is a failure.
 test_total() {
-    "$(deps_python)" - "$test_work"/*.json <<'PYTHON'
-import json, sys
-passed = failed = 0
-for path in sys.argv[1:]:
-    try:
-        with open(path, encoding="utf-8") as file:
-            part = json.load(file)
-        passed, failed = passed + part["passed"], failed + part["failed"]
-    except (OSError, ValueError, KeyError):
-        failed += 1
-print(f"{passed} passed, {failed} failed")
-sys.exit(1 if failed else 0)
-PYTHON
+    "$(deps_python)" "$ROOT/tests/stack/totals.py" "$test_work" "$@"
 }
 
 # fuzz [TARGET] [SECONDS]: a target fuzz_NAME of tests/fuzz has its corpus in corpus/NAME

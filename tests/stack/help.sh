@@ -24,7 +24,9 @@ The first two:
                         ./dev test --unit wire      no servers; only tests with "wire" in the name
                         ./dev test --live           only against real servers (a stack of its own)
                         ./dev test --live links     only those with "links" in the name
-                        ./dev test --full           all of tests/faults, not only the quick ones
+                        ./dev test --full           all of tests/faults, not only the quick ones,
+                                                    also under sanitizers, and longer chaos
+                        ./dev test --report FILE    writes what each test said, as Markdown
 
 Every day:
     build           build into build/; with --sanitize into build-asan/ (address, undefined)

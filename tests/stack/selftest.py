@@ -198,7 +198,42 @@ class Runner(unittest.TestCase):
                 run = subprocess.run([*runner, *filters], check=False, stdout=subprocess.DEVNULL)
                 self.assertEqual(run.returncode, 1 if failed else 0)
                 told = json.loads(summary.read_text(encoding="utf-8"))
-                self.assertEqual(told, {"passed": passed, "failed": failed})
+                self.assertEqual((told["passed"], told["failed"]), (passed, failed))
+
+
+class Totals(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory(prefix="lockstep-selftest.")
+        self.addCleanup(folder.cleanup)
+        self.folder = Path(folder.name)
+
+    def part(self, name, told):
+        (self.folder / f"{name}.began").touch()
+        (self.folder / f"{name}.json").write_text(told, encoding="utf-8")
+
+    def total(self, *options):
+        words = [sys.executable, HERE / "totals.py", self.folder, *options]
+        run = subprocess.run(words, check=False, capture_output=True, text=True)
+        return run.returncode, run.stdout.splitlines()[-1]
+
+    def test_parts_are_added_up(self):
+        self.part("00-one", '{"passed": 3, "failed": 0}')
+        self.part("01-two", '{"passed": 4, "failed": 0, "tests": [["t", "pass", 0.25]]}')
+        self.assertEqual(self.total(), (0, "7 passed, 0 failed"))
+
+    def test_a_part_that_ended_without_a_word_has_failed(self):
+        self.part("00-one", '{"passed": 3, "failed": 0}')
+        self.part("01-two", "")
+        self.assertEqual(self.total(), (1, "3 passed, 1 failed"))
+
+    def test_the_report_names_parts_and_tests(self):
+        self.part("00-one", '{"passed": 1, "failed": 1, "tests": [["a", "pass", 0.5], ["b", "FAIL", 2]]}')
+        report = self.folder / "report.md"
+        self.assertEqual(self.total("--report", report), (1, "1 passed, 1 failed"))
+        text = report.read_text(encoding="utf-8")
+        self.assertIn("**1 passed, 1 failed**", text)
+        self.assertIn("| one | 1 | 1 | 0 |", text)
+        self.assertIn("| b | FAIL | 2.0 |", text)
 
 
 def main() -> int:
