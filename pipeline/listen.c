@@ -43,6 +43,7 @@ int ls_listen_parse(const char *text, struct ls_listen *ret, struct ls_err *err)
         return refuse(text, err);
     snprintf(ret->host, sizeof(ret->host), "%.*s", (int)len, host);
     snprintf(ret->port, sizeof(ret->port), "%s", port);
+    ret->answer_ms = 0;
     return 0;
 }
 

@@ -6,11 +6,14 @@
 #ifndef LS_PIPELINE_LISTEN_H
 #define LS_PIPELINE_LISTEN_H
 
+#include <stdint.h>
+
 #include "base/err.h"
 
 struct ls_listen {
     char host[256]; /* a name or an address, without brackets */
     char port[8];
+    uint32_t answer_ms; /* 0: LS_HTTP_ANSWER_MS (metrics_http.h); for tests */
 };
 
 /* FATAL with what was expected. Pure. */

@@ -1,25 +1,50 @@
+/*
+ * The listener: libmicrohttpd without a thread of its own, run by ours, so that what it lacks can
+ * be done beside it in the same thread: a connection that was not answered for a while is cut. Its
+ * own timeout is one of silence, and a client that sends a byte now and then is never silent (seen
+ * with 0.9.75: one byte a second held a connection for as long as it was tried). Cutting is
+ * shutdown(): the descriptor stays libmicrohttpd's to close.
+ *
+ * Rejected: a thread of the library's and a second one that cuts. A descriptor may be another
+ * connection's by the time that the second thread gets to it.
+ */
 #include "pipeline/metrics_http.h"
 
 #include <errno.h>
 #include <microhttpd.h>
 #include <netdb.h>
+#include <poll.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 
 enum {
-    CONNECTIONS_MAX = 16,
+    CONNECTIONS_MAX = 64,
+    CONNECTIONS_OF_ADDRESS = 8,  /* so that one address leaves room for all others */
     CONNECTION_BYTES = 16 << 10, /* of one: request line and headers must fit */
-    IDLE_S = 15,
-    BACKLOG = 16,
+    TICK_MS = 250,               /* between two looks at connections that are open */
+    BACKLOG = 64,
+};
+
+struct connection {
+    int fd;           /* -1: none */
+    int64_t since_ms; /* when it was opened, or answered last */
 };
 
 struct ls_http {
     struct MHD_Daemon *daemon;
+    pthread_t thread;
+    int stop_fd;
+    int64_t answer_ms;
+    struct connection connections[CONNECTIONS_MAX]; /* the thread's */
+    unsigned n_connections;
     const struct ls_page *pages;
     size_t n_pages;
     void *opaque;
@@ -70,6 +95,65 @@ static enum MHD_Result on_request(void *opaque, struct MHD_Connection *connectio
         ls_buf_printf(&body, " %s", http->pages[i].path);
     ls_buf_append_char(&body, '\n');
     return answer(connection, MHD_HTTP_NOT_FOUND, plain, &body);
+}
+
+static void on_connection(void *opaque, struct MHD_Connection *connection, void **context,
+                          enum MHD_ConnectionNotificationCode what)
+{
+    struct ls_http *http = opaque;
+    struct connection *slot = *context;
+    if (what == MHD_CONNECTION_NOTIFY_CLOSED) {
+        if (slot != NULL) {
+            slot->fd = -1;
+            http->n_connections--;
+        }
+        return;
+    }
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    for (size_t i = 0; i < CONNECTIONS_MAX && info != NULL && *context == NULL; i++) {
+        if (http->connections[i].fd >= 0)
+            continue;
+        http->connections[i] = (struct connection){info->connect_fd, ls_mono_ms()};
+        http->n_connections++;
+        *context = &http->connections[i];
+    }
+}
+
+static void on_answered(void *opaque, struct MHD_Connection *connection, void **state,
+                        enum MHD_RequestTerminationCode how)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    struct connection *slot = info != NULL ? info->socket_context : NULL;
+    if (slot != NULL)
+        slot->since_ms = ls_mono_ms();
+}
+
+/* Whoever sends or reads so slowly, or keeps a connection for nothing, loses it. */
+static void cut_late(struct ls_http *http)
+{
+    int64_t now_ms = ls_mono_ms();
+    for (size_t i = 0; i < CONNECTIONS_MAX; i++)
+        if (http->connections[i].fd >= 0 &&
+            now_ms - http->connections[i].since_ms >= http->answer_ms)
+            shutdown(http->connections[i].fd, SHUT_RDWR);
+}
+
+static void *serve(void *opaque)
+{
+    struct ls_http *http = opaque;
+    const union MHD_DaemonInfo *info = MHD_get_daemon_info(http->daemon, MHD_DAEMON_INFO_EPOLL_FD);
+    struct pollfd fds[2] = {{.fd = http->stop_fd, .events = POLLIN},
+                            {.fd = info->epoll_fd, .events = POLLIN}};
+    while (fds[0].revents == 0) {
+        MHD_UNSIGNED_LONG_LONG soon_ms = TICK_MS;
+        bool has_soon = MHD_get_timeout(http->daemon, &soon_ms) == MHD_YES && soon_ms < TICK_MS;
+        poll(fds, 2, has_soon ? (int)soon_ms : http->n_connections > 0 ? TICK_MS : -1);
+        cut_late(http);
+        MHD_run(http->daemon);
+    }
+    return NULL;
 }
 
 static int fail(const struct ls_listen *listen, const char *why, struct ls_err *err)
@@ -126,16 +210,27 @@ struct ls_http *ls_http_open(const struct ls_listen *listen, const struct ls_pag
     http->pages = pages;
     http->n_pages = n;
     http->opaque = opaque;
+    http->answer_ms = listen->answer_ms > 0 ? listen->answer_ms : LS_HTTP_ANSWER_MS;
+    for (size_t i = 0; i < CONNECTIONS_MAX; i++)
+        http->connections[i].fd = -1;
     name_address(http, fd);
+    http->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     http->daemon = MHD_start_daemon(
-        MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_POLL, 0, NULL, NULL, on_request, http,
-        MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_MAX,
-        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_BYTES, MHD_OPTION_CONNECTION_TIMEOUT,
-        (unsigned)IDLE_S, MHD_OPTION_END);
-    if (http->daemon != NULL)
+        MHD_USE_EPOLL, 0, NULL, NULL, on_request, http, MHD_OPTION_LISTEN_SOCKET, fd,
+        MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_MAX, MHD_OPTION_PER_IP_CONNECTION_LIMIT,
+        (unsigned)CONNECTIONS_OF_ADDRESS, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+        (size_t)CONNECTION_BYTES, MHD_OPTION_NOTIFY_CONNECTION, on_connection, http,
+        MHD_OPTION_NOTIFY_COMPLETED, on_answered, http, MHD_OPTION_END);
+    if (http->stop_fd >= 0 && http->daemon != NULL &&
+        pthread_create(&http->thread, NULL, serve, http) == 0)
         return http;
     fail(listen, "no thread can be started", err);
-    close(fd);
+    if (http->daemon != NULL)
+        MHD_stop_daemon(http->daemon); /* closes the socket */
+    else
+        close(fd);
+    if (http->stop_fd >= 0)
+        close(http->stop_fd);
     free(http);
     return NULL;
 }
@@ -149,6 +244,9 @@ void ls_http_close(struct ls_http *http)
 {
     if (http == NULL)
         return;
+    eventfd_write(http->stop_fd, 1);
+    pthread_join(http->thread, NULL);
     MHD_stop_daemon(http->daemon);
+    close(http->stop_fd);
     free(http);
 }

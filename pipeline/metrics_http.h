@@ -1,7 +1,8 @@
 /*
  * The one HTTP listener of a process: pages for Prometheus and for whoever restarts processes.
  * GET and HEAD only; no request body is read, nothing is changed by a request, and the number of
- * connections, their memory and their time are bounded, so that it cannot harm the work beside it.
+ * connections (of one address, too), their memory and their time are bounded, so that it cannot
+ * harm the work beside it, and no client keeps it from the others.
  *
  * It runs in a thread of its own, which calls the pages' functions one at a time; they must be
  * quick and use only what other threads may read. A crash takes it along, which is its loudest
@@ -14,6 +15,8 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "pipeline/listen.h"
+
+enum { LS_HTTP_ANSWER_MS = 10000 }; /* a connection without an answer for so long is cut */
 
 struct ls_page {
     const char *path; /* "/metrics" */

@@ -1,8 +1,12 @@
 /* What Prometheus reads, the health pages, and where a process listens. */
+#include <arpa/inet.h>
 #include <criterion/criterion.h>
 #include <math.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/mem.h"
@@ -217,5 +221,96 @@ Test(http, a_port_that_is_taken_is_told)
     cr_expect_null(ls_http_open(&listen, &page, 1, &called, &err));
     cr_expect(strstr(err.text, "another process listens there") != NULL, "%s", err.text);
     cr_expect_eq(called, 0);
+    ls_http_close(http);
+}
+
+/* Serves count_page on a free port of loopback. */
+static struct ls_http *open_http(uint32_t answer_ms)
+{
+    static const struct ls_page page = {"/x", "text/plain", count_page};
+    static int called;
+    struct ls_listen listen;
+    struct ls_err err = {0};
+    cr_assert_eq(ls_listen_parse("127.0.0.1:0", &listen, &err), 0);
+    listen.answer_ms = answer_ms;
+    struct ls_http *http = ls_http_open(&listen, &page, 1, &called, &err);
+    cr_assert_not_null(http, "%s", err.text);
+    return http;
+}
+
+/* A client with an address of its own, which has sent that much of a request. */
+static int connect_from(const char *address, const struct ls_http *http, const char *request)
+{
+    struct sockaddr_in own = {.sin_family = AF_INET};
+    struct sockaddr_in there = {
+        .sin_family = AF_INET,
+        .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+        .sin_port = htons((uint16_t)strtoul(strrchr(ls_http_address(http), ':') + 1, NULL, 10)),
+    };
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    inet_pton(AF_INET, address, &own.sin_addr);
+    cr_assert_eq(bind(fd, (struct sockaddr *)&own, sizeof(own)), 0);
+    cr_assert_eq(connect(fd, (struct sockaddr *)&there, sizeof(there)), 0);
+    send(fd, request, strlen(request), MSG_NOSIGNAL); /* one that is not wanted may be cut by now */
+    return fd;
+}
+
+/* What came first, up to its end or until nothing came for 5 s. */
+static bool answers_200(int fd)
+{
+    char text[256] = "";
+    struct pollfd wait = {.fd = fd, .events = POLLIN};
+    return poll(&wait, 1, 5000) == 1 && recv(fd, text, sizeof(text) - 1, 0) > 0 &&
+           memcmp(text, "HTTP/1.1 200", 12) == 0;
+}
+
+Test(http, one_address_that_takes_all_it_can_leaves_room_for_another, .timeout = 60)
+{
+    struct ls_http *http = open_http(60000);
+    int held[200];
+    for (size_t i = 0; i < LS_COUNT(held); i++)
+        held[i] = connect_from("127.0.0.9", http, "GET /x HTTP/1.1\r\nHo");
+    for (int i = 0; i < 3; i++) {
+        int fd = connect_from("127.0.0.2", http, "GET /x HTTP/1.1\r\nHost: x\r\n\r\n");
+        cr_expect(answers_200(fd));
+        close(fd);
+    }
+    for (size_t i = 0; i < LS_COUNT(held); i++)
+        close(held[i]);
+    ls_http_close(http);
+}
+
+/* Sends a byte every few milliseconds until the connection is cut; returns how many. */
+static int trickle(int fd, int most)
+{
+    struct pollfd wait = {.fd = fd, .events = POLLIN};
+    for (int n = 0; n < most; n++)
+        if (send(fd, "a", 1, MSG_NOSIGNAL) != 1 || poll(&wait, 1, 20) != 0)
+            return n;
+    return most;
+}
+
+Test(http, a_request_that_trickles_in_is_cut_though_it_is_never_silent, .timeout = 60)
+{
+    struct ls_http *http = open_http(1000);
+    int fd = connect_from("127.0.0.1", http, "GET /x HTTP/1.1\r\nX: ");
+    cr_expect_lt(trickle(fd, 1000), 1000);
+    close(fd);
+    ls_http_close(http);
+}
+
+Test(http, a_connection_that_is_answered_again_and_again_is_kept, .timeout = 60)
+{
+    static const char request[] = "GET /x HTTP/1.1\r\nHost: x\r\n\r\n";
+    struct ls_http *http = open_http(1000);
+    int fd = connect_from("127.0.0.1", http, request);
+    for (int64_t begun_ms = ls_mono_ms(); ls_mono_ms() - begun_ms < 2500;) {
+        cr_assert(answers_200(fd));
+        poll(NULL, 0, 50);
+        cr_assert_eq(send(fd, request, strlen(request), MSG_NOSIGNAL), (ssize_t)strlen(request));
+    }
+    struct pollfd wait = {.fd = fd, .events = POLLRDHUP};
+    cr_expect_eq(poll(&wait, 1, 10000), 1, "it is cut when it asks for nothing more");
+    close(fd);
     ls_http_close(http);
 }
