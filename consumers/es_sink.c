@@ -1,5 +1,6 @@
 /* The Elasticsearch sink: its ops table and shared state. One lane serves all partitions. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/mem.h"
 #include "consumers/es_apply.h"
@@ -37,6 +38,16 @@ static unsigned es_lane_of(const struct ls_sink *sink, int32_t partition)
     return 0;
 }
 
+static bool es_server(const struct ls_sink_config *config, unsigned lane, size_t i,
+                      struct ls_buf *buf)
+{
+    if (i >= config->n_urls)
+        return false;
+    const char *host = strstr(config->urls[i], "://");
+    ls_buf_append_str(buf, host != NULL ? host + 3 : config->urls[i]);
+    return true;
+}
+
 static uint32_t es_unit_records(const struct ls_sink *sink)
 {
     return LS_ES_UNIT_RECORDS;
@@ -55,6 +66,7 @@ const struct ls_sink_ops ls_es_sink_ops = {
     .close = es_close,
     .n_lanes = es_n_lanes,
     .lane_of = es_lane_of,
+    .server = es_server,
     .unit_records = es_unit_records,
     .unit_bytes = es_unit_bytes,
     .run_lane = ls_es_run_lane,

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "consumers/sink.h"
 
 /* What the pages of one moment are made of. */
 struct page {
@@ -265,6 +266,37 @@ static void write_partitions(const struct page *page)
     }
 }
 
+enum { SERVERS_NAMED = 4 };
+
+/*
+ * What the samples of a lane are labelled with: its number, and where its servers are, so that an
+ * alert names what is dead. A cluster is known by the first few of the addresses configured.
+ */
+struct lane_name {
+    char number[16];
+    struct ls_buf server;
+};
+
+static struct ls_labels lane_labels(const struct page *page, size_t i, unsigned lane,
+                                    struct lane_name *name)
+{
+    const struct ls_sink_config *sink = ls_stats_sink(page->health->stats[i]);
+    const struct ls_sink_ops *ops = ls_sink_ops_for(sink->kind);
+    ls_buf_clear(&name->server);
+    for (size_t n = 0; n < SERVERS_NAMED; n++) {
+        size_t before = name->server.len;
+        if (n > 0)
+            ls_buf_append_char(&name->server, ',');
+        if (!ops->server(sink, lane, n, &name->server)) {
+            name->server.len = before;
+            break;
+        }
+    }
+    snprintf(name->number, sizeof(name->number), "%u", lane);
+    struct ls_labels labels = with(sink_labels(page, i), "lane", name->number);
+    return with(labels, "server", ls_buf_cstr(&name->server));
+}
+
 static double lane_batches(const struct ls_lane_stats *lane)
 {
     return lane->batches;
@@ -317,39 +349,39 @@ static const struct per_lane {
 
 static void write_lanes(const struct page *page)
 {
-    char number[16];
+    struct lane_name name = {0};
     for (size_t m = 0; m < LS_COUNT(per_lane); m++) {
         ls_metric_family(page->body, per_lane[m].name, per_lane[m].type, per_lane[m].help);
         for (size_t i = 0; i < page->health->n; i++) {
             const struct ls_stats_view *view = &page->health->views[i];
             for (unsigned l = 0; l < view->n_lanes; l++) {
-                snprintf(number, sizeof(number), "%u", l);
-                struct ls_labels labels = with(sink_labels(page, i), "lane", number);
+                struct ls_labels labels = lane_labels(page, i, l, &name);
                 ls_metric_value(page->body, per_lane[m].name, &labels,
                                 per_lane[m].value(&view->lanes[l]));
             }
         }
     }
+    ls_buf_free(&name.server);
 }
 
 static void write_breakers(const struct page *page)
 {
-    char number[16];
+    struct lane_name name = {0};
     ls_metric_family(page->body, "lockstep_breaker_state", LS_METRIC_GAUGE,
                      "State of the breaker of a lane: 1 for the one that it is in.");
     for (size_t i = 0; i < page->health->n; i++) {
         const struct ls_stats_view *view = &page->health->views[i];
         for (unsigned l = 0; l < view->n_lanes; l++) {
-            snprintf(number, sizeof(number), "%u", l);
             for (size_t s = 0; s <= LS_BREAKER_HALF_OPEN; s++) {
                 enum ls_breaker_state state = (enum ls_breaker_state)s;
-                struct ls_labels labels = with(with(sink_labels(page, i), "lane", number), "state",
-                                               ls_breaker_state_name(state));
+                struct ls_labels labels =
+                    with(lane_labels(page, i, l, &name), "state", ls_breaker_state_name(state));
                 ls_metric_count(page->body, "lockstep_breaker_state", &labels,
                                 view->lanes[l].breaker == state);
             }
         }
     }
+    ls_buf_free(&name.server);
 }
 
 static void write_build(const struct page *page)

@@ -46,11 +46,16 @@ static int assign_lanes(struct mysql_sink *sink, struct ls_err *err)
     return 0;
 }
 
+static unsigned lanes_per_server(const struct ls_sink_config *config)
+{
+    return config->requests_in_flight > 0 ? config->requests_in_flight : 1;
+}
+
 static int sink_open(const struct ls_sink_config *config, struct ls_sink **ret, struct ls_err *err)
 {
     struct mysql_sink *sink = ls_calloc(1, sizeof(*sink));
     sink->config = config;
-    sink->lanes_per_server = config->requests_in_flight > 0 ? config->requests_in_flight : 1;
+    sink->lanes_per_server = lanes_per_server(config);
     if (assign_lanes(sink, err) != 0) {
         free(sink);
         return -1;
@@ -72,6 +77,16 @@ static unsigned n_lanes(const struct ls_sink *sink)
 static unsigned lane_of(const struct ls_sink *sink, int32_t partition)
 {
     return of(sink)->lane_of[partition];
+}
+
+static bool server_of(const struct ls_sink_config *config, unsigned lane, size_t i,
+                      struct ls_buf *buf)
+{
+    unsigned number = lane / lanes_per_server(config);
+    if (i > 0 || number >= config->n_servers)
+        return false;
+    ls_buf_printf(buf, "%s:%u", config->servers[number].host, config->servers[number].port);
+    return true;
 }
 
 static uint32_t no_limit(const struct ls_sink *sink)
@@ -102,6 +117,7 @@ const struct ls_sink_ops ls_mysql_sink_ops = {
     .close = sink_close,
     .n_lanes = n_lanes,
     .lane_of = lane_of,
+    .server = server_of,
     .unit_records = no_limit,
     .unit_bytes = no_limit,
     .run_lane = run_lane,

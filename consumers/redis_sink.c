@@ -41,6 +41,16 @@ static unsigned redis_n_lanes(const struct ls_sink *sink)
     return 1;
 }
 
+/* The nodes that are configured; the lane finds the others. */
+static bool redis_server(const struct ls_sink_config *config, unsigned lane, size_t i,
+                         struct ls_buf *buf)
+{
+    if (i >= config->n_nodes)
+        return false;
+    ls_buf_printf(buf, "%s:%u", config->nodes[i].host, config->nodes[i].port);
+    return true;
+}
+
 static unsigned redis_lane_of(const struct ls_sink *sink, int32_t partition)
 {
     return 0;
@@ -225,6 +235,7 @@ const struct ls_sink_ops ls_redis_sink_ops = {
     .close = redis_close,
     .n_lanes = redis_n_lanes,
     .lane_of = redis_lane_of,
+    .server = redis_server,
     .unit_records = redis_unit_limit,
     .unit_bytes = redis_unit_limit,
     .run_lane = redis_run_lane,

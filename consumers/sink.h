@@ -123,6 +123,12 @@ struct ls_sink_ops {
     /* Lanes, and which one serves a partition (its records and its mark). */
     unsigned (*n_lanes)(const struct ls_sink *sink);
     unsigned (*lane_of)(const struct ls_sink *sink, int32_t partition);
+    /*
+     * Appends where the lane's i-th server is, `host:port` as configured; false when it has no
+     * more. Pure; any thread.
+     */
+    bool (*server)(const struct ls_sink_config *config, unsigned lane_index, size_t i,
+                   struct ls_buf *buf);
     /* At most this many records and wire bytes in one unit (UINT32_MAX: as the batch is). */
     uint32_t (*unit_records)(const struct ls_sink *sink);
     uint32_t (*unit_bytes)(const struct ls_sink *sink);

@@ -43,7 +43,7 @@ struct ls_label {
 };
 
 struct ls_labels { /* of one sample; a list that ends at the first NULL name */
-    struct ls_label label[5];
+    struct ls_label label[6];
 };
 
 /* HELP and TYPE: before the family's first sample. help is one line of plain text. */

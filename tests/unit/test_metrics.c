@@ -127,12 +127,59 @@ Test(health, metrics_tell_what_the_instance_published)
                "lockstep_lag_records{entity=\"member\",sink=\"mysql\",partition=\"2\"} 7\n");
     expect_has(&made.page, "lockstep_partitions_owned{entity=\"member\",sink=\"mysql\"} 2\n");
     expect_has(&made.page, "lockstep_breaker_state{entity=\"member\",sink=\"mysql\",lane=\"0\","
-                           "state=\"open\"} 1\n");
+                           "server=\"\",state=\"open\"} 1\n");
     expect_has(&made.page,
                "lockstep_behind_seconds{entity=\"member\",sink=\"mysql\",partition=\"2\"} 90");
     cr_expect_null(strstr(made.page.data, "partition=\"3\""), "what is not known is not told");
     cr_expect_null(strstr(made.page.data, "partition=\"0\""), "nor what is others' to tell");
     take_down(&made);
+}
+
+Test(health, a_lane_is_told_with_the_servers_that_it_writes_to)
+{
+    struct ls_mysql_server servers[] = {{.host = (char *)"db1", .port = 3306},
+                                        {.host = (char *)"db2", .port = 3307}};
+    struct ls_redis_node nodes[] = {{(char *)"r1", 1},
+                                    {(char *)"r2", 2},
+                                    {(char *)"r3", 3},
+                                    {(char *)"r4", 4},
+                                    {(char *)"r5", 5}};
+    char *urls[] = {(char *)"https://es:9200"};
+    struct ls_sink_config kinds[] = {
+        {.name = (char *)"mysql",
+         .kind = LS_SINK_MYSQL,
+         .entity = &entity,
+         .requests_in_flight = 2,
+         .servers = servers,
+         .n_servers = LS_COUNT(servers)},
+        {.name = (char *)"redis",
+         .kind = LS_SINK_REDIS,
+         .entity = &entity,
+         .nodes = nodes,
+         .n_nodes = LS_COUNT(nodes)},
+        {.name = (char *)"es", .kind = LS_SINK_ES, .entity = &entity, .urls = urls, .n_urls = 1},
+    };
+    struct ls_stats *stats[LS_COUNT(kinds)];
+    struct ls_health health = {.stats = stats, .n = LS_COUNT(kinds), .version = "1"};
+    for (size_t i = 0; i < LS_COUNT(kinds); i++) {
+        struct ls_stats_view view = {0};
+        stats[i] = ls_stats_new(&kinds[i]);
+        ls_stats_view_init(&view, 1, kinds[i].kind == LS_SINK_MYSQL ? 4 : 1);
+        ls_stats_publish(stats[i], &view);
+        ls_stats_view_free(&view);
+    }
+    struct ls_buf page = {0};
+    cr_assert_eq(ls_health_pages[0].write(&health, &page), 200);
+    expect_has(&page,
+               "_openings_total{entity=\"member\",sink=\"mysql\",lane=\"1\",server=\"db1:3306\"}");
+    expect_has(&page,
+               "_openings_total{entity=\"member\",sink=\"mysql\",lane=\"2\",server=\"db2:3307\"}");
+    expect_has(&page, "sink=\"redis\",lane=\"0\",server=\"r1:1,r2:2,r3:3,r4:4\"} 0\n");
+    expect_has(&page, "sink=\"es\",lane=\"0\",server=\"es:9200\",state=\"closed\"} 1\n");
+    ls_buf_free(&page);
+    ls_health_free(&health);
+    for (size_t i = 0; i < LS_COUNT(kinds); i++)
+        ls_stats_free(stats[i]);
 }
 
 Test(health, a_loop_that_does_not_turn_is_unhealthy_and_nothing_else_is)
