@@ -211,6 +211,11 @@ class KilledWithABatchInHand(unittest.TestCase):
                     wait_until(lambda: self.entries(story, "redis-a-1") > 50, "a part is applied")
                     worker.kill()
                     ends = Log(story).ends()
+                    # what it was sent waits in its sockets: going on, it would still take that
+                    with servers.killed("redis-a-2"):
+                        pass
+            servers.wait_ready("redis-a")
+            self.assertLess(len(names_in_redis(story, keys)), len(keys), "a part is lost")
             self.assertTrue(
                 any(offsets_of(redis_marks(story))[p] < ends[p] for p in ends),
                 "no mark covers what the node that stood still had not taken",
