@@ -14,12 +14,14 @@ reason run, where names are given:
       servers: [kafka, redis-a]                 # optional: all that the test needs; else the nine
 
 The tree is copied once, next to the downloads, and built there, so that a knockout compiles one
-file and links; the checkout itself is never touched. Each run gets a fresh stack (LOCKSTEP_STACK,
-default "knockout"). A test that does not pass with nothing taken out is an error too: it runs first.
+file and links; the checkout itself is never touched. Each knockout gets a fresh stack
+(LOCKSTEP_STACK, default "knockout"). A test that does not pass with nothing taken out is an error
+too: before anything is taken out, those of an area run together, and one that fails there once more
+alone.
 
-FILE gets a line of JSON for each entry as soon as it is judged: the outcome, and in "said" the words
-the test failed with, which tell whether it saw the handler missing or just something else. What FILE
-has as caught already is passed over, so that the same command goes on after an interruption.
+FILE gets a line of JSON for each entry as soon as it is judged: the outcome, and in "said" the
+words the test failed with, which tell whether it saw the handler missing or just something else.
+What FILE has as caught is passed over, so that the same command goes on after an interruption.
 """
 
 import argparse
@@ -46,6 +48,7 @@ KEYS = {"test", "file", "find", "replace", "why"}
 TARGETS = ("cli/lockstep", "cli/lockstep-link", "tests/gen/gen-members")
 PATIENCE = "0.5"  # a test that fails mostly waits in vain
 TEST_TIMEOUT_S = 900
+PASSED = "\nall of them passed"  # the last words of a run that did
 SAID_SIZE = 300
 # how the last line of a traceback begins
 FAILURE = re.compile(r"^(?:\w+\.)*\w*(?:Error|Exception|Expired|Trouble)\b.*", re.MULTILINE)
@@ -185,25 +188,38 @@ class Runner:
 
     def passes(self, entry, *options):
         """Whether the entry's tests pass. Raises Trouble if there are none."""
+        text = self.run(entry.servers, [entry.test], options)
+        self.said = failure_of(text)
+        return text.endswith(PASSED)
+
+    def passing(self, servers, tests):
+        """Those of the tests that pass, run together on one stack with nothing taken out."""
+        self.copy.compile()
+        lines = self.run(servers, tests).splitlines()
+        good = [line for line in lines if line.startswith("pass ")]
+        bad = [line for line in lines if line.startswith(("FAIL ", "ERROR "))]
+        return {
+            test
+            for test in tests
+            if any(test in line for line in good) and not any(test in line for line in bad)
+        }
+
+    def run(self, servers, tests, options=()):
+        """What the tests print, on a fresh stack; ends with PASSED if all of them do."""
         run_py = str(self.copy.tree / "tests" / "live" / "run.py")
         self.stack("wipe")
         try:
-            self.stack("up", *entry.servers)
-            listed = self.output([sys.executable, run_py, "--list", entry.test])
-            if not listed.strip():
-                raise Trouble(f"no test has '{entry.test}' in its name")
+            self.stack("up", *servers)
+            listed = self.output([sys.executable, run_py, "--list", *tests])
+            for test in tests:
+                if test not in listed:
+                    raise Trouble(f"no test has '{test}' in its name")
             begin = self.log.seek(0, os.SEEK_END)
-            passed = self.ends_well([sys.executable, run_py, *options, entry.test])
-            self.said = "" if passed else self.failure_since(begin)
-            return passed
+            passed = self.ends_well([sys.executable, run_py, *options, *tests], len(tests))
+            text = Path(self.log.name).read_bytes()[begin:].decode("utf-8", "replace")
+            return text + PASSED if passed else text
         finally:
             self.stack("wipe")
-
-    def failure_since(self, begin):
-        """The first failure that the log tells since it had that length."""
-        text = Path(self.log.name).read_bytes()[begin:].decode("utf-8", "replace")
-        found = FAILURE.search(text)
-        return found.group()[:SAID_SIZE] if found else f"no answer within {TEST_TIMEOUT_S} s"
 
     def stack(self, *words):
         code = subprocess.run(
@@ -227,7 +243,7 @@ class Runner:
             check=False,
         ).stdout
 
-    def ends_well(self, command):
+    def ends_well(self, command, n_tests):
         """Exit code 0 within the time; what it leaves running is ended with it."""
         child = subprocess.Popen(
             command,
@@ -238,7 +254,7 @@ class Runner:
             start_new_session=True,  # a group of its own: servers are in others
         )
         try:
-            code = child.wait(TEST_TIMEOUT_S)
+            code = child.wait(TEST_TIMEOUT_S * n_tests)
         except subprocess.TimeoutExpired:
             return False
         finally:
@@ -250,6 +266,14 @@ class Runner:
         if code not in (0, 1):
             raise Trouble(f"the tests did not run: exit code {code}; see {self.log.name}")
         return code == 0
+
+
+def failure_of(text):
+    """The first failure in what tests have printed."""
+    if text.endswith(PASSED):
+        return ""
+    found = FAILURE.search(text)
+    return found.group()[:SAID_SIZE] if found else "no answer in time"
 
 
 class Report:
@@ -286,19 +310,36 @@ class Report:
     def summary(self, n_before):
         earlier = f" ({n_before} more were caught in an earlier run)" if n_before else ""
         again = ["", "not caught:", *self.open] if self.open else []
-        return "\n".join([*again, f"{self.counts['caught']} passed, {self.failed()} failed{earlier}"])
+        total = f"{self.counts['caught']} passed, {self.failed()} failed{earlier}"
+        return "\n".join([*again, total])
+
+
+def find_healthy(entries, runner):
+    """The tests that pass with nothing taken out."""
+    healthy = set()
+    # a test that needs all of a plain stack says so by naming no server
+    for area, named in sorted({(entry.area, bool(entry.servers)) for entry in entries}):
+        group = [entry for entry in entries if (entry.area, bool(entry.servers)) == (area, named)]
+        tests = {entry.test for entry in group}
+        servers = {server for entry in group for server in entry.servers}
+        begin = time.monotonic()
+        try:
+            healthy |= runner.passing(sorted(servers), sorted(tests))
+        except Trouble as trouble:
+            print(f"{area}: {trouble}", flush=True)
+        told = f"{area}: {len(tests & healthy)} of {len(tests)} tests pass as they are"
+        print(f"ready    {time.monotonic() - begin:6.1f} s  {told}", flush=True)
+    return healthy
 
 
 def judge(entry, runner, healthy):
-    """(outcome, what was said); `healthy` says of tests whether they pass with nothing taken out."""
+    """(outcome, what was said); `healthy` are the tests that pass with nothing taken out."""
     try:
         if entry.test not in healthy:
             runner.copy.compile()  # what the entry before had taken out is back
-            healthy[entry.test] = runner.passes(entry)
-            if not healthy[entry.test]:
+            if not runner.passes(entry):
                 raise Trouble(f"the test fails with nothing taken out: {runner.said}")
-        if not healthy[entry.test]:
-            raise Trouble("the test fails with nothing taken out")
+            healthy.add(entry.test)
         with runner.copy.without(entry):
             passed = runner.passes(entry, "--failfast")
     except Trouble as trouble:
@@ -307,7 +348,7 @@ def judge(entry, runner, healthy):
 
 
 def judge_all(entries, runner, report):
-    healthy = {}
+    healthy = find_healthy(entries, runner)
     for entry in entries:
         begin = time.monotonic()
         outcome, said = judge(entry, runner, healthy)
@@ -321,6 +362,7 @@ def main():
     parser.add_argument("--report", type=Path, metavar="FILE", help="go on with what FILE says")
     parser.add_argument("names", nargs="*", help="only entries with one of these in them")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the stack is wiped even then
     try:
         entries = [entry for entry in read_entries() if entry.matches(options.names)]
         if options.list:
