@@ -54,7 +54,7 @@ def clock(seconds):
 
 def machine():
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return f"{os.cpu_count()} processors, {memory:.0f} GiB, {platform.system()} {platform.release()}"
+    return f"{os.cpu_count()} processors, {memory:.0f} GiB, {platform.system()}"
 
 
 def commit():
