@@ -130,6 +130,17 @@ deps_python() {
     fi
 }
 
+# Runs a command, quiet unless it fails: then with the end of its log.
+#     deps_logged WHO LOG COMMAND...
+deps_logged() {
+    local who=$1 log=$2
+    shift 2
+    "$@" >"$log" 2>&1 && return 0
+    say "$who failed; the end of $log:"
+    tail -n 20 "$log" >&2
+    return 1
+}
+
 jars_dir() {
     local digest
     digest=$(sha256sum "$JAR_LIST")
@@ -180,13 +191,9 @@ jars_download() {
 # Maven's repository is our own, and kept only until all is there, so that an interrupted download
 # goes on where it was and a damaged file is nobody else's.
 jars_fetch() {
-    local out=$1 log=$CACHE/maven.log
-    if ! mvn -B -T2 -f "$ROOT/tests/stack/jars/pom.xml" -Dmaven.repo.local="$CACHE/maven" \
-        -Djars.out="$out" dependency:copy-dependencies >"$log" 2>&1; then
-        say "Maven failed; the end of $log:"
-        tail -n 20 "$log" >&2
-        return 1
-    fi
+    local out=$1
+    deps_logged Maven "$CACHE/maven.log" mvn -B -T2 -f "$ROOT/tests/stack/jars/pom.xml" \
+        -Dmaven.repo.local="$CACHE/maven" -Djars.out="$out" dependency:copy-dependencies || return 1
     mkdir "$out/elasticsearch/transport-netty4"
     mv "$out"/elasticsearch/netty-*.jar "$out"/elasticsearch/transport-netty4-*.jar \
         "$out/elasticsearch/transport-netty4"
@@ -228,11 +235,8 @@ deps_prometheus() {
         work=$(mktemp -d "$CACHE/.prometheus.XXXXXX")
         trap 'rm -rf "$work"' EXIT
         cd "$work"
-        if ! apt-get -qq download prometheus >"$CACHE/prometheus.log" 2>&1; then
-            say "apt-get failed; the end of $CACHE/prometheus.log:"
-            tail -n 20 "$CACHE/prometheus.log" >&2
+        deps_logged apt-get "$CACHE/prometheus.log" apt-get -qq download prometheus ||
             die "could not download Prometheus (are apt's lists there? 'apt-get update')"
-        fi
         dpkg-deb -x prometheus_*.deb out
         mv out/usr/bin/promtool "$CACHE/bin/"
         mv out/usr/bin/prometheus "$CACHE/bin/" # last: it says that all is there
@@ -259,14 +263,11 @@ deps_toxiproxy() {
         work=$(mktemp -d "$CACHE/.toxiproxy.XXXXXX")
         trap 'rm -rf "$work"' EXIT
         cd "$TOXIPROXY"
-        if ! env CGO_ENABLED=0 GOTOOLCHAIN=local GOWORK=off GOPATH="$work/go" \
-            GOCACHE="$work/cache" GOFLAGS="-mod=readonly -modcacherw -trimpath" \
+        deps_logged Go "$CACHE/toxiproxy.log" env CGO_ENABLED=0 GOTOOLCHAIN=local GOWORK=off \
+            GOPATH="$work/go" GOCACHE="$work/cache" \
+            GOFLAGS="-mod=readonly -modcacherw -trimpath" \
             "$DEBIAN_GO" build -p 2 -o "$work/out/toxiproxy" \
-            github.com/Shopify/toxiproxy/v2/cmd/server >"$CACHE/toxiproxy.log" 2>&1; then
-            say "Go failed; the end of $CACHE/toxiproxy.log:"
-            tail -n 20 "$CACHE/toxiproxy.log" >&2
-            die "could not build toxiproxy"
-        fi
+            github.com/Shopify/toxiproxy/v2/cmd/server || die "could not build toxiproxy"
         rm -rf "$dir"
         mv "$work/out" "$dir"
     ) 9>"$CACHE/.toxiproxy.lock"

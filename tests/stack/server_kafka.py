@@ -45,6 +45,18 @@ share.coordinator.state.topic.num.partitions=1
 """
 
 
+def copies(of_each: int, in_sync: int) -> str:
+    """Settings: how many copies of topics, Kafka's own too, and how many of them acknowledge."""
+    return f"""\
+default.replication.factor={of_each}
+min.insync.replicas={in_sync}
+offsets.topic.replication.factor={of_each}
+transaction.state.log.replication.factor={of_each}
+transaction.state.log.min.isr={in_sync}
+share.coordinator.state.topic.replication.factor={of_each}
+share.coordinator.state.topic.min.isr={in_sync}"""
+
+
 def command(instance: Instance, name: str, properties: str, heap: str, cluster: str, archive=None):
     """argv of one node; writes its properties, and the cluster's id once."""
     etc = instance.sub("etc")
@@ -129,13 +141,7 @@ listener.security.protocol.map=BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT,PROXIED:PLA
 inter.broker.listener.name=BROKER
 log.dirs={self.proc.data_dir}/log
 
-# one broker
-default.replication.factor=1
-offsets.topic.replication.factor=1
-transaction.state.log.replication.factor=1
-transaction.state.log.min.isr=1
-share.coordinator.state.topic.replication.factor=1
-share.coordinator.state.topic.min.isr=1
+{copies(1, in_sync=1)}
 
 {COMMON}"""
 
@@ -191,13 +197,7 @@ inter.broker.listener.name=BROKER
 log.dirs={proc.data_dir}/log
 
 # acknowledged is on two of three; a replica that stands still leaves the set soon
-default.replication.factor=3
-min.insync.replicas=2
-offsets.topic.replication.factor=3
-transaction.state.log.replication.factor=3
-transaction.state.log.min.isr=2
-share.coordinator.state.topic.replication.factor=3
-share.coordinator.state.topic.min.isr=2
+{copies(3, in_sync=2)}
 unclean.leader.election.enable=false
 replica.lag.time.max.ms=5000
 
