@@ -283,6 +283,10 @@ void ls_config_document_properties(struct ls_buf *buf)
              "its name; these must be:\n\n");
     for (size_t i = 0; i < LS_COUNT(secrets); i++)
         ls_buf_printf(buf, "- `%s_file` or `%s_env`\n", secrets[i], secrets[i]);
+    ls_buf_append_str(
+        buf, "\n`SCRAM-SHA-256` and `SCRAM-SHA-512` need librdkafka 2.6.1 or later where the\n"
+             "brokers are Kafka 4.0 or later: to these, earlier ones send a wrong nonce, and\n"
+             "the answer is that the password is wrong. `PLAIN` over TLS works with both.\n");
     ls_buf_append_str(buf,
                       "\nThese are refused, because what lockstep guarantees rests on them:\n\n"
                       "| property | why |\n|---|---|\n");

@@ -7,6 +7,7 @@
  */
 #include "pipeline/kafka_refusal.h"
 
+#include <librdkafka/rdkafka.h>
 #include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -27,7 +28,13 @@ static const char *refusal(const char *line)
     return found;
 }
 
-bool ls_kafka_refusal_text(const char *line, char *ret, size_t size)
+/*
+ * Before that, librdkafka sends a nonce that is not SCRAM's. Brokers look at it since Kafka 4.0,
+ * and call a right password wrong.
+ */
+static const int scram_is_right_since = 0x02060100;
+
+bool ls_kafka_refusal_text_of(const char *line, int client, char *ret, size_t size)
 {
     const char *begin = refusal(line);
     if (begin == NULL)
@@ -35,7 +42,19 @@ bool ls_kafka_refusal_text(const char *line, char *ret, size_t size)
     const char *end = strstr(begin, " (after ");
     size_t len = end != NULL ? (size_t)(end - begin) : strlen(begin);
     snprintf(ret, size, "%.*s", len < size ? (int)len : (int)size - 1, begin);
+    len = strlen(ret);
+    if (client < scram_is_right_since && strstr(ret, "SCRAM") != NULL)
+        snprintf(
+            ret + len, size - len,
+            "; at Kafka 4 and later, SCRAM needs librdkafka 2.6.1 or later, and this is %d.%d.%d: "
+            "use a later one, or PLAIN over TLS",
+            client >> 24 & 0xff, client >> 16 & 0xff, client >> 8 & 0xff);
     return true;
+}
+
+bool ls_kafka_refusal_text(const char *line, char *ret, size_t size)
+{
+    return ls_kafka_refusal_text_of(line, rd_kafka_version(), ret, size);
 }
 
 void ls_kafka_refusal_note(const char *line)

@@ -23,8 +23,12 @@ bool ls_kafka_refusal(char *ret, size_t size);
 
 /*
  * The part of a log line that says what was refused, without address and timing, into ret[size];
- * false when the line is of something else. A handshake that was only cut is an outage. Pure.
+ * false when the line is of something else. A handshake that was only cut is an outage. A refusal
+ * that an old librdkafka may have earned by itself says so. Pure.
  */
 bool ls_kafka_refusal_text(const char *line, char *ret, size_t size);
+
+/* The same for a client of librdkafka's version `client`, as rd_kafka_version() gives it. */
+bool ls_kafka_refusal_text_of(const char *line, int client, char *ret, size_t size);
 
 #endif
