@@ -54,7 +54,8 @@ ssl-key={tls_file(self.instance, self.name, "key")}
 
 
 class KafkaTls:
-    """kafka-tls: SSL, and SASL_SSL with PLAIN; what is not encrypted is for tests that look on."""
+    """kafka-tls: SSL, and SASL_SSL with PLAIN and SCRAM; what is not encrypted is for tests that look
+    on. PLAIN has one user; those of SCRAM are the broker's own records, and a test's to make."""
 
     name = "kafka-tls"
     PORTS = {"ssl": 19120, "sasl_ssl": 19121, "plain": 19122, "controller": 19123}
@@ -78,7 +79,9 @@ class KafkaTls:
         listeners = ",".join(
             f"{name.upper()}://127.0.0.1:{ports[name]}" for name in ("ssl", "sasl_ssl", "plain")
         )
-        login = "org.apache.kafka.common.security.plain.PlainLoginModule required"
+        modules = "org.apache.kafka.common.security"
+        login = f"{modules}.plain.PlainLoginModule required"
+        scram = f"{modules}.scram.ScramLoginModule required;"
         password = certificates.password(self.instance)  # hexadecimal: nothing to quote
         return f"""\
 # Written by ./dev stack up; changes are overwritten.
@@ -92,8 +95,10 @@ inter.broker.listener.name=PLAIN
 log.dirs={self.proc.data_dir}/log
 ssl.keystore.type=PEM
 ssl.keystore.location={tls_file(self.instance, self.name, "both.pem")}
-sasl.enabled.mechanisms=PLAIN
+sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512
 listener.name.sasl_ssl.plain.sasl.jaas.config={login} user_{USER}="{password}";
+listener.name.sasl_ssl.scram-sha-256.sasl.jaas.config={scram}
+listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config={scram}
 default.replication.factor=1
 offsets.topic.replication.factor=1
 transaction.state.log.replication.factor=1
