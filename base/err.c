@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/text.h"
+
 int ls_err_set(struct ls_err *err, enum ls_err_class class, int code, const char *format, ...)
 {
     if (err == NULL)
@@ -14,6 +16,7 @@ int ls_err_set(struct ls_err *err, enum ls_err_class class, int code, const char
     va_start(args, format);
     vsnprintf(text, sizeof(text), format, args);
     va_end(args);
+    ls_text_tidy(text, sizeof(text));
     err->class = class;
     err->code = code;
     err->overload = false;
@@ -47,6 +50,7 @@ int ls_err_prefix(struct ls_err *err, const char *format, ...)
     char text[2 * sizeof(err->text) + 2];
     snprintf(text, sizeof(text), "%s: %s", prefix, err->text);
     text[sizeof(err->text) - 1] = '\0';
+    ls_text_tidy(text, sizeof(err->text));
     memcpy(err->text, text, sizeof(err->text));
     return -1;
 }

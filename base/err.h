@@ -35,7 +35,11 @@ struct ls_err {
      * of a Redis error (MOVED, OOM), librdkafka's name of a code; "" where not. Set by ls_err_name.
      */
     char name[LS_ERR_NAME_MAX];
-    char text[480]; /* one line, bounded, never empty when class is set */
+    /*
+     * One line, bounded, never empty when class is set. What it quotes from outside is safe to show
+     * (base/text.h), and it is UTF-8 to its last character, as JSON needs it.
+     */
+    char text[480];
 };
 
 /* Fills err (which may be NULL) and returns -1, so that callers can `return ls_err_set(...)`. */

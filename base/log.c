@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/text.h"
 
 enum { PAIRS_MAX = 32, WAIT_MS = 100 };
 
@@ -38,38 +39,23 @@ uint64_t ls_log_dropped(void)
     return atomic_load(&dropped);
 }
 
-/* Bytes of the well-formed UTF-8 character of two bytes or more at text; 0 where there is none. */
-static size_t wide_character(const unsigned char *text)
-{
-    size_t n = text[0] >= 0xf0 && text[0] <= 0xf4   ? 4
-               : text[0] >= 0xe0 && text[0] <= 0xef ? 3
-               : text[0] >= 0xc2 && text[0] <= 0xdf ? 2
-                                                    : 0;
-    for (size_t i = 1; i < n; i++)
-        if ((text[i] & 0xc0) != 0x80)
-            return 0; /* also where the text ends */
-    bool overlong = (text[0] == 0xe0 && text[1] < 0xa0) || (text[0] == 0xf0 && text[1] < 0x90);
-    bool beyond = (text[0] == 0xed && text[1] > 0x9f) || (text[0] == 0xf4 && text[1] > 0x8f);
-    return n > 0 && (overlong || beyond) ? 0 : n;
-}
-
 /* The text between quotes, escaped as the format has it. */
 static void append_escaped(struct ls_buf *line, enum ls_log_format format, const char *text)
 {
-    for (const unsigned char *p = (const unsigned char *)text; *p != '\0';) {
-        size_t wide = *p >= 0x80 ? wide_character(p) : 1;
-        if (wide == 0)
-            ls_buf_append_char(line, '?');
-        else if (wide > 1)
-            ls_buf_append(line, p, wide);
-        else if (*p < 0x20 || *p == 0x7f)
-            ls_buf_printf(line, format == LS_LOG_JSON ? "\\u%04x" : "\\x%02x", *p);
-        else if (*p == '"' || *p == '\\')
-            ls_buf_printf(line, "\\%c", *p);
+    struct ls_buf quoted = {0};
+    for (const char *p = text; *p != '\0'; p++) {
+        if (*p == '"' || *p == '\\')
+            ls_buf_append_char(&quoted, '\\');
+        if (format == LS_LOG_JSON && *p == '\n') /* which a document may have between values */
+            ls_buf_append_str(&quoted, "\\n");
         else
-            ls_buf_append_char(line, (char)*p);
-        p += wide ? wide : 1;
+            ls_buf_append_char(&quoted, *p);
     }
+    if (format == LS_LOG_JSON)
+        ls_text_show_json(line, quoted.data, quoted.len);
+    else
+        ls_text_show(line, quoted.data, quoted.len);
+    ls_buf_free(&quoted);
 }
 
 static void append_value(struct ls_buf *line, const char *value)

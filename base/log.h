@@ -1,9 +1,9 @@
 /*
  * Log lines for people and machines: one line an event on stderr, as `time level message
  * key=value…` or as a JSON object a line. Only programs and the worker loop log; libraries return
- * errors. Thread-safe: a line is one write(2). Values are quoted where they need it; control
- * characters are escaped and bytes that are not UTF-8 replaced, so that no record can forge or
- * break a line.
+ * errors. Thread-safe: a line is one write(2). Values are quoted where they need it; what is not
+ * safe to show (base/text.h) is escaped and bytes that are not UTF-8 replaced, so that no record
+ * can forge or break a line.
  *
  * Whoever reads stderr may be gone or stand still; a worker must not wait for it. A line that
  * stderr does not take within a moment is dropped and counted, and the next line that gets through

@@ -5,23 +5,60 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
+#include "base/buf.h"
 #include "base/mem.h"
+#include "base/text.h"
 #include "pipeline/kafka.h"
 
 enum { KAFKA_PATIENCE_MS = 1000 };
 
 atomic_int ls_cli_stop;
 
+/* One line, with what is not safe to show escaped, whole, so that threads do not mix theirs. */
+static void put_line(FILE *out, const char *prefix, const char *format, va_list args)
+{
+    LS_CLEANUP_FREE char *text = NULL;
+    int len = vasprintf(&text, format, args);
+    if (len < 0)
+        abort(); /* no memory */
+    struct ls_buf line = {0};
+    ls_buf_append_str(&line, prefix);
+    ls_text_show(&line, text, (size_t)len);
+    ls_buf_append_char(&line, '\n');
+    fwrite(line.data, 1, line.len, out);
+    ls_buf_free(&line);
+}
+
 void ls_cli_error(const char *format, ...)
 {
-    fprintf(stderr, "%s: ", program_invocation_name);
+    LS_CLEANUP_FREE char *prefix = ls_asprintf("%s: ", program_invocation_name);
     va_list args;
     va_start(args, format);
-    vfprintf(stderr, format, args);
+    put_line(stderr, prefix, format, args);
     va_end(args);
-    fputc('\n', stderr);
+}
+
+void ls_cli_say(const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    put_line(stdout, "", format, args);
+    va_end(args);
+}
+
+void ls_cli_print_json(json_t *json, size_t flags)
+{
+    struct ls_buf buf = {0};
+    LS_CLEANUP_FREE char *text = json_dumps(json, flags);
+    if (text != NULL)
+        ls_text_show_json(&buf, text, strlen(text));
+    ls_buf_append_char(&buf, '\n');
+    fwrite(buf.data, 1, buf.len, stdout);
+    ls_buf_free(&buf);
+    json_decref(json);
 }
 
 static const struct argp_option config_options[] = {

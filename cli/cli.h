@@ -6,6 +6,7 @@
 #define LS_CLI_CLI_H
 
 #include <argp.h>
+#include <jansson.h>
 #include <stdatomic.h>
 
 #include "pipeline/config.h"
@@ -46,8 +47,17 @@ struct ls_config *ls_cli_config(const char *path);
  */
 void ls_cli_ask_kafka(const struct ls_config *config);
 
-/* "lockstep <command>: text" on stderr. */
+/* "lockstep <command>: text" on stderr, with what is not safe to show (base/text.h) escaped. */
 void ls_cli_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* A line of text on stdout, without its newline in the format; what is not safe is escaped. */
+void ls_cli_say(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/*
+ * A JSON document and a newline on stdout; json is given up. Values that are not safe to show stand
+ * as \uXXXX: the same to a parser, and nothing to a terminal.
+ */
+void ls_cli_print_json(json_t *json, size_t flags);
 
 /*
  * The sinks that `--sink NAME` (any number) or `--all` chose: fills a fresh array that the caller

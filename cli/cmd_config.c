@@ -46,25 +46,27 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 
 static void print_sink(const struct ls_sink_config *sink)
 {
-    printf("sink %s: %s of %s, ", sink->name, ls_sink_kind_name(sink->kind), sink->entity->name);
+    struct ls_buf buf = {0};
     switch (sink->kind) {
     case LS_SINK_MYSQL:
         for (size_t i = 0; i < sink->n_servers; i++)
-            printf("%s%s:%u partitions %d-%d", i ? "; " : "", sink->servers[i].host,
-                   sink->servers[i].port, sink->servers[i].partition_first,
-                   sink->servers[i].partition_last);
+            ls_buf_printf(&buf, "%s%s:%u partitions %d-%d", i ? "; " : "", sink->servers[i].host,
+                          sink->servers[i].port, sink->servers[i].partition_first,
+                          sink->servers[i].partition_last);
         break;
     case LS_SINK_REDIS:
         for (size_t i = 0; i < sink->n_nodes; i++)
-            printf("%s%s:%u", i ? ", " : "", sink->nodes[i].host, sink->nodes[i].port);
+            ls_buf_printf(&buf, "%s%s:%u", i ? ", " : "", sink->nodes[i].host, sink->nodes[i].port);
         break;
     case LS_SINK_ES:
         for (size_t i = 0; i < sink->n_urls; i++)
-            printf("%s%s", i ? ", " : "", sink->urls[i]);
-        printf(" index %s, alias %s", sink->index, sink->alias);
+            ls_buf_printf(&buf, "%s%s", i ? ", " : "", sink->urls[i]);
+        ls_buf_printf(&buf, " index %s, alias %s", sink->index, sink->alias);
         break;
     }
-    printf("%s\n", sink->tls.on ? ", TLS" : "");
+    ls_cli_say("sink %s: %s of %s, %s%s", sink->name, ls_sink_kind_name(sink->kind),
+               sink->entity->name, ls_buf_cstr(&buf), sink->tls.on ? ", TLS" : "");
+    ls_buf_free(&buf);
 }
 
 static int check(const char *path)
@@ -72,14 +74,14 @@ static int check(const char *path)
     struct ls_config *config = ls_cli_config(path);
     if (config == NULL)
         return LS_EXIT_CONFIG;
-    printf("%s: brokers %s, %zu librdkafka properties, state in %s\n", config->path,
-           config->brokers, config->n_properties, config->state_dir);
+    ls_cli_say("%s: brokers %s, %zu librdkafka properties, state in %s", config->path,
+               config->brokers, config->n_properties, config->state_dir);
     for (size_t i = 0; i < config->n_entities; i++) {
         const struct ls_entity_config *entity = &config->entities[i];
-        printf("entity %s: generation %" PRIu32 ", %d partitions, %d replicas, schema version "
-               "%" PRIu32 " with %zu fields (%s)\n",
-               entity->name, entity->generation, entity->partitions, entity->replication,
-               entity->schema->version, entity->schema->n_fields + 1, entity->schema->path);
+        ls_cli_say("entity %s: generation %" PRIu32 ", %d partitions, %d replicas, schema version "
+                   "%" PRIu32 " with %zu fields (%s)",
+                   entity->name, entity->generation, entity->partitions, entity->replication,
+                   entity->schema->version, entity->schema->n_fields + 1, entity->schema->path);
     }
     for (size_t i = 0; i < config->n_sinks; i++)
         print_sink(&config->sinks[i]);

@@ -161,10 +161,7 @@ static void print_json(const struct ls_replay_sink *sinks, size_t n)
             json_object_set_new(item, "error", json_string(sinks[i].err.text));
         json_array_append_new(list, item);
     }
-    json_t *root = json_pack("{so}", "sinks", list);
-    json_dumpf(root, stdout, JSON_INDENT(2));
-    putchar('\n');
-    json_decref(root);
+    ls_cli_print_json(json_pack("{so}", "sinks", list), JSON_INDENT(2));
 }
 
 static int replay_sinks(const struct ls_config *config, const struct replay_options *options,

@@ -129,13 +129,6 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     }
 }
 
-static void print_json(json_t *json)
-{
-    json_dumpf(json, stdout, JSON_INDENT(2));
-    putchar('\n');
-    json_decref(json);
-}
-
 static struct ls_schema *read_file(const char *path)
 {
     struct ls_schema *schema = NULL;
@@ -188,8 +181,8 @@ static int check_one(const struct arguments *arguments, const struct ls_config *
                                         (int)(code == LS_EXIT_OK), "text",
                                         code == LS_EXIT_OK ? text : err.text));
     else if (code == LS_EXIT_OK)
-        printf("%s: %s version %" PRIu32 " %s\n", schema->path, schema->entity, schema->version,
-               text);
+        ls_cli_say("%s: %s version %" PRIu32 " %s", schema->path, schema->entity, schema->version,
+                   text);
     return code;
 }
 
@@ -260,7 +253,8 @@ static int check_or_show(const struct arguments *arguments)
         ls_config_free(config);
     }
     if (check && arguments->json)
-        print_json(json_pack("{s:b, s:O}", "ok", code == LS_EXIT_OK, "schemas", results));
+        ls_cli_print_json(json_pack("{s:b, s:O}", "ok", code == LS_EXIT_OK, "schemas", results),
+                          JSON_INDENT(2));
     json_decref(results);
     return code;
 }
@@ -282,7 +276,7 @@ static void print_job(const struct ls_schema_job *job, bool verbose)
 {
     size_t shown = verbose || job->n_lines <= LINES_SHOWN ? job->n_lines : LINES_SHOWN - 1;
     for (size_t i = 0; i < shown; i++)
-        printf("%-16s  %s\n", job->sink->name, job->lines[i]);
+        ls_cli_say("%-16s  %s", job->sink->name, job->lines[i]);
     if (shown < job->n_lines)
         printf("%-16s  ... and %zu more (--verbose shows them)\n", job->sink->name,
                job->n_lines - shown);
@@ -383,8 +377,9 @@ static int apply_or_diff(const struct arguments *arguments, const struct ls_conf
         ls_cli_error("the schema is not released, as not all stores have it; mend the cause and "
                      "repeat the command");
     if (arguments->json)
-        print_json(json_pack("{s:b, s:O, s:O}", "ok", code == LS_EXIT_OK, "sinks", results,
-                             "released", released));
+        ls_cli_print_json(json_pack("{s:b, s:O, s:O}", "ok", code == LS_EXIT_OK, "sinks", results,
+                                    "released", released),
+                          JSON_INDENT(2));
     json_decref(results);
     json_decref(released);
     return code;

@@ -59,14 +59,6 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     }
 }
 
-/* Prints and frees the JSON. */
-static void print_json(json_t *json)
-{
-    json_dumpf(json, stdout, JSON_INDENT(2));
-    putchar('\n');
-    json_decref(json);
-}
-
 static int failed(const struct ls_err *err)
 {
     ls_cli_error("%s", err->text);
@@ -77,7 +69,7 @@ static void on_made(void *opaque, const char *topic, bool made, const char *line
 {
     json_t *steps = opaque;
     if (steps == NULL)
-        printf("%-32s  %s\n", topic, line);
+        ls_cli_say("%-32s  %s", topic, line);
     else
         json_array_append_new(
             steps, json_pack("{s:s, s:b, s:s}", "topic", topic, "made", (int)made, "text", line));
@@ -90,7 +82,7 @@ static int create(const struct ls_config *config, bool json)
     json_t *steps = json ? json_array() : NULL;
     int rc = ls_topics_create(config, on_made, steps, &err);
     if (json)
-        print_json(json_pack("{s:b, s:o}", "ok", rc == 0, "steps", steps));
+        ls_cli_print_json(json_pack("{s:b, s:o}", "ok", rc == 0, "steps", steps), JSON_INDENT(2));
     return rc < 0 ? failed(&err) : LS_EXIT_OK;
 }
 
@@ -145,7 +137,7 @@ static int list(const struct ls_config *config, bool json)
     free(infos);
     free(specs);
     if (rc == 0 && json)
-        print_json(json_pack("{s:O}", "topics", topics));
+        ls_cli_print_json(json_pack("{s:O}", "topics", topics), JSON_INDENT(2));
     json_decref(topics);
     if (rc < 0)
         return failed(&err);
@@ -160,8 +152,8 @@ static void on_finding(void *opaque, const struct ls_topic_finding *finding)
                                                   "law", (int)finding->law, "what", finding->what,
                                                   "mend", finding->mend));
     else
-        printf("%-5s  %s %s\n       to mend: %s\n", finding->law ? "WRONG" : "note", finding->topic,
-               finding->what, finding->mend);
+        ls_cli_say("%-5s  %s %s", finding->law ? "WRONG" : "note", finding->topic, finding->what);
+    ls_cli_say("       to mend: %s", finding->mend);
 }
 
 static int check(const struct ls_config *config, bool json)
@@ -174,7 +166,8 @@ static int check(const struct ls_config *config, bool json)
         return failed(&err);
     }
     if (json)
-        print_json(json_pack("{s:b, s:o}", "ok", broken == 0, "findings", findings));
+        ls_cli_print_json(json_pack("{s:b, s:o}", "ok", broken == 0, "findings", findings),
+                          JSON_INDENT(2));
     else if (broken == 0)
         printf("ok: the topics keep the laws\n");
     else

@@ -113,9 +113,7 @@ static void print_json(const struct requeue *requeue)
         (json_int_t)counts[LS_REQUEUE_STALE], "refused", (json_int_t)counts[LS_REQUEUE_REFUSED],
         "unfit", (json_int_t)counts[LS_REQUEUE_UNFIT],
         requeue->job->dry_run ? "would_try" : "not_done", (json_int_t)counts[LS_REQUEUE_PENDING]);
-    json_dumpf(object, stdout, JSON_COMPACT);
-    putchar('\n');
-    json_decref(object);
+    ls_cli_print_json(object, JSON_COMPACT);
 }
 
 static void print_text(struct requeue *requeue)

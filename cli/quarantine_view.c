@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "base/progress.h"
+#include "base/text.h"
 #include "consumers/mask.h"
 #include "schema/key.h"
 
@@ -17,24 +18,9 @@ enum {
     REASON_MAX = 1024,
 };
 
-/* Characters that a terminal would act on, and bytes that are no UTF-8, become '?'. */
 static void print_clean(struct ls_span text, struct ls_buf *buf)
 {
-    for (uint32_t i = 0; i < text.len;) {
-        uint32_t n = 1;
-        while (n < 4 && i + n <= text.len && ls_utf8_length(text.data + i, n) != 1)
-            n++;
-        unsigned char first = (unsigned char)text.data[i];
-        bool control = first < 0x20 || first == 0x7f ||
-                       (n == 2 && first == 0xc2 && (unsigned char)text.data[i + 1] < 0xa0);
-        if (i + n > text.len || ls_utf8_length(text.data + i, n) != 1 || control) {
-            ls_buf_append_char(buf, '?');
-            i += control ? n : 1;
-        } else {
-            ls_buf_append(buf, text.data + i, n);
-            i += n;
-        }
-    }
+    ls_text_show(buf, text.data, text.len);
 }
 
 void ls_quarantine_print_reason(const struct ls_schema *schema, struct ls_span text, bool show_pii,
@@ -56,7 +42,7 @@ static void print_key(const struct ls_schema *schema, const struct ls_quarantine
     if (entry->key.data == NULL)
         ls_buf_append_char(buf, '-');
     else if (schema->key.pii && !show_pii)
-        ls_buf_append_str(buf, MASK);
+        ls_buf_printf(buf, MASK " (%" PRIu32 " bytes)", entry->key.len);
     else
         print_clean(entry->key, buf);
 }
@@ -247,12 +233,15 @@ void ls_quarantine_print_entry(const struct ls_sink_config *sink,
     print_record(schema, entry->body, show_pii, arena, buf);
 }
 
-/* A JSON string of what may be any bytes. */
+/* A JSON string of what may be any bytes: as it is, or as it is shown where it is not UTF-8. */
 static json_t *clean_json(struct ls_span text)
 {
+    json_t *string = json_stringn(text.data, text.len);
+    if (string != NULL)
+        return string;
     struct ls_buf clean = {0};
     print_clean(text, &clean);
-    json_t *string = json_stringn(ls_buf_cstr(&clean), clean.len);
+    string = json_stringn(ls_buf_cstr(&clean), clean.len);
     ls_buf_free(&clean);
     return string;
 }
@@ -333,6 +322,8 @@ void ls_quarantine_print_json(const struct ls_sink_config *sink,
                         entry->key.data == NULL        ? json_null()
                         : schema->key.pii && !show_pii ? json_string(MASK)
                                                        : clean_json(entry->key));
+    if (entry->key.data != NULL)
+        json_object_set_new(object, "key_bytes", json_integer(entry->key.len));
     json_object_set_new(object, "at_ms", json_integer(entry->at_ms));
     json_object_set_new(object, "since_ms", json_integer(entry->since_ms));
     json_object_set_new(object, "class", clean_json(entry->class));
@@ -342,7 +333,7 @@ void ls_quarantine_print_json(const struct ls_sink_config *sink,
     if (with_record)
         add_record(object, schema, entry->body, show_pii, arena);
     char *text = json_dumps(object, JSON_COMPACT);
-    ls_buf_append_str(buf, text ? text : "{}");
+    ls_text_show_json(buf, text ? text : "{}", text ? strlen(text) : 2);
     ls_buf_append_char(buf, '\n');
     free(text);
     json_decref(object);

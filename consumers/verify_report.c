@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/progress.h"
+#include "base/text.h"
 #include "consumers/verify.h"
 #include "schema/key.h"
 
@@ -108,8 +109,7 @@ static void print_key(const struct ls_verify_report *report,
         ls_buf_append_str(buf, "***");
         return;
     }
-    for (const char *c = example->key; *c != '\0'; c++)
-        ls_buf_append_char(buf, (unsigned char)*c < 0x20 || *c == 0x7f ? '?' : *c);
+    ls_text_show(buf, example->key, strlen(example->key));
 }
 
 static void print_side(const char *name, const struct ls_verify_side *side, struct ls_buf *buf)
@@ -145,8 +145,10 @@ static void print_examples(const struct ls_verify_report *report,
         print_side("the log", &example->log, buf);
         ls_buf_append_str(buf, ", ");
         print_side("the store", &example->store, buf);
-        if (example->why[0] != '\0')
-            ls_buf_printf(buf, "; %s", example->why);
+        if (example->why[0] != '\0') {
+            ls_buf_append_str(buf, "; ");
+            ls_text_show(buf, example->why, strlen(example->why));
+        }
         ls_buf_append_char(buf, '\n');
     }
 }
@@ -171,7 +173,9 @@ static void print_advice(const struct ls_verify_report *report, struct ls_buf *b
     const char *name = report->sink->name;
     const uint64_t *counts = report->counts;
     if (report->err.class != LS_ERR_NONE) {
-        ls_buf_printf(buf, "%s: could not tell: %s\n", name, report->err.text);
+        ls_buf_printf(buf, "%s: could not tell: ", name);
+        ls_text_show(buf, report->err.text, strlen(report->err.text));
+        ls_buf_append_char(buf, '\n');
         if (!ls_verify_different(report))
             return;
         ls_buf_printf(buf, "%s: found until then: ", name);
@@ -332,7 +336,7 @@ void ls_verify_json(const struct ls_verify_report *const *reports, size_t n,
     json_object_set_new(root, "equal", json_boolean(equal));
     json_object_set_new(root, "sinks", sinks);
     char *text = json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
-    ls_buf_append_str(buf, text);
+    ls_text_show_json(buf, text, strlen(text));
     ls_buf_append_char(buf, '\n');
     free(text);
     json_decref(root);

@@ -7,6 +7,7 @@
 
 #include "base/mem.h"
 #include "base/progress.h"
+#include "base/text.h"
 #include "pipeline/status.h"
 
 enum { TEXT_MAX = 40 }; /* names of sinks are shorter */
@@ -117,12 +118,11 @@ static void print_since(const struct ls_status_sink *sink, int64_t now_ms, struc
                   sink->state == LS_SINK_LOST ? "; its last instance fell silent" : "");
 }
 
-/* What a person has to know beside the numbers. Texts of stores are kept on one line. */
+/* What a person has to know beside the numbers. */
 static void print_text(const char *sink, const char *what, const char *text, struct ls_buf *buf)
 {
     ls_buf_printf(buf, "  %s: %s", sink, what);
-    for (; *text != '\0'; text++)
-        ls_buf_append_char(buf, (unsigned char)*text < 0x20 || *text == 0x7f ? ' ' : *text);
+    ls_text_show(buf, text, strlen(text));
     ls_buf_append_char(buf, '\n');
 }
 
@@ -148,7 +148,7 @@ static void print_pressure(const struct ls_status_sink *sink, int64_t now_ms, st
     bool broken = sink->breaker[0] != '\0' && strcmp(sink->breaker, "closed") != 0;
     if (broken)
         ls_buf_printf(buf, "  %s: breaker %s: %s (opened %" PRIu64 " time%s)\n", name,
-                      sink->breaker,
+                      strcmp(sink->breaker, "open") == 0 ? "open" : "half-open",
                       strcmp(sink->breaker, "open") == 0 ? "nothing is sent until the next probe"
                                                          : "a probe is with the store",
                       sink->openings, sink->openings == 1 ? "" : "s");
@@ -185,8 +185,10 @@ static void print_notes(const struct ls_status_sink *sink, int64_t now_ms, struc
     if (sink->n_instances < 2)
         return;
     for (size_t i = 0; i < sink->n_instances; i++) {
-        ls_buf_printf(buf, "  %s: %s %s, partitions ", name, sink->instances[i].instance,
-                      ls_state_name(sink->instances[i].state));
+        const char *instance = sink->instances[i].instance;
+        ls_buf_printf(buf, "  %s: ", name);
+        ls_text_show(buf, instance, strlen(instance));
+        ls_buf_printf(buf, " %s, partitions ", ls_state_name(sink->instances[i].state));
         print_partitions(&sink->instances[i], buf);
         ls_buf_append_char(buf, '\n');
     }
@@ -297,7 +299,7 @@ void ls_status_json(const struct ls_status_sink *sinks, size_t n, int64_t now_ms
     json_t *root = json_pack("{s:I, s:b, s:o}", "time_ms", (json_int_t)now_ms, "fine", (int)fine,
                              "sinks", list);
     char *text = json_dumps(root, JSON_COMPACT | JSON_REAL_PRECISION(6));
-    ls_buf_append_str(buf, text);
+    ls_text_show_json(buf, text, strlen(text));
     ls_buf_append_char(buf, '\n');
     free(text);
     json_decref(root);

@@ -9,6 +9,7 @@
 #include <stddef.h>
 
 #include "base/err.h"
+#include "base/utf8.h"
 #include "schema/value.h"
 
 enum {
@@ -88,8 +89,5 @@ char *ls_schema_to_json(const struct ls_schema *schema);
  * error (class POISON) names field and limit, never the value.
  */
 int ls_value_check(const struct ls_field *field, const struct ls_value *value, struct ls_err *err);
-
-/* Strict UTF-8 (RFC 3629: no surrogates, no overlong forms). Returns characters, or -1. */
-int64_t ls_utf8_length(const char *text, size_t len);
 
 #endif

@@ -196,7 +196,7 @@ Test(status_view, prints_a_row_and_what_a_person_has_to_know)
     const char *text = ls_buf_cstr(&buf);
     cr_expect(strstr(text, "mysql  RUNNING    1,234,567     3.2 s  1 min 18 s  15.9 k/s   20,000"),
               "%s", text);
-    cr_expect(strstr(text, "  mysql: last error: line one line  [31mtwo\n"), "%s", text);
+    cr_expect(strstr(text, "  mysql: last error: line one\\x0aline \\x1b[31mtwo\n"), "%s", text);
     cr_expect(strstr(text, "  mysql: host:1:0 RUNNING, partitions 0-2,6\n"), "%s", text);
     cr_expect(strstr(text, "  mysql: host:2:0 RUNNING, partitions none\n"), "%s", text);
     ls_buf_free(&buf);

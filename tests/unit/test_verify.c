@@ -575,7 +575,7 @@ Test(verify_report, prints_what_is_wrong_and_what_mends_it)
     cr_expect(strstr(text, "lockstep resync --sink mysql") != NULL);
     cr_expect(strstr(text, "es-primary: could not tell: connection refused\n") != NULL);
     cr_expect(strstr(text, "0 of 2 sinks equal the log.\n") != NULL);
-    cr_expect(strstr(text, "mysql missing m?[31m1 (shard 9, partition 1 offset 77): the log has "
+    cr_expect(strstr(text, "mysql missing m\\x1b[31m1 (shard 9, partition 1 offset 77): the log has "
                            "version 1:77 hash 0000000000000abc, the store has none\n") != NULL,
               "%s", text);
 }

@@ -2,9 +2,10 @@
  * Strict UTF-8. Most of a membership system's texts are ASCII, which is seen eight bytes at a time;
  * the others are checked a character at a time against RFC 3629's table. Pure.
  */
-#include <string.h>
+#include "base/utf8.h"
 
-#include "schema/schema.h"
+#include <stdbool.h>
+#include <string.h>
 
 #define HIGH_BITS UINT64_C(0x8080808080808080)
 
@@ -79,4 +80,17 @@ int64_t ls_utf8_length(const char *text, size_t len)
         at += size;
     }
     return characters;
+}
+
+size_t ls_utf8_character(const char *text, size_t left, uint32_t *ret)
+{
+    const unsigned char *bytes = (const unsigned char *)text;
+    size_t size = left > 0 ? character_bytes(bytes, left) : 0;
+    if (size == 0)
+        return 0;
+    uint32_t code = size == 1 ? bytes[0] : bytes[0] & (0x7fu >> size);
+    for (size_t i = 1; i < size; i++)
+        code = code << 6 | (bytes[i] & 0x3f);
+    *ret = code;
+    return size;
 }
