@@ -86,14 +86,24 @@ static int read_state(struct ls_es_incarnation *inc, const char *index, json_t *
     return 0;
 }
 
+typedef int read_fn(struct ls_es_incarnation *inc, const char *index, json_t *root,
+                    struct ls_err *err);
+
+/* An answer that is no JSON is read as one without anything in it. */
+static int read_reply(read_fn *read, struct ls_es_incarnation *inc, const char *index,
+                      const char *reply, size_t len, struct ls_err *err)
+{
+    json_t *root = json_loadb(reply != NULL ? reply : "", len, 0, NULL);
+    int rc = read(inc, index, root, err);
+    json_decref(root);
+    return rc;
+}
+
 int ls_es_incarnation_state(struct ls_es_incarnation *inc, const char *index, const char *reply,
                             size_t len, struct ls_err *err)
 {
     *inc = (struct ls_es_incarnation){0};
-    json_t *root = json_loadb(reply != NULL ? reply : "", len, 0, NULL);
-    int rc = read_state(inc, index, root, err);
-    json_decref(root);
-    return rc;
+    return read_reply(read_state, inc, index, reply, len, err);
 }
 
 /* The history of a shard's primary among its copies; NULL when none of them is one. */
@@ -145,10 +155,7 @@ static int read_stats(struct ls_es_incarnation *inc, const char *index, json_t *
 int ls_es_incarnation_stats(struct ls_es_incarnation *inc, const char *index, const char *reply,
                             size_t len, struct ls_err *err)
 {
-    json_t *root = json_loadb(reply != NULL ? reply : "", len, 0, NULL);
-    int rc = read_stats(inc, index, root, err);
-    json_decref(root);
-    return rc;
+    return read_reply(read_stats, inc, index, reply, len, err);
 }
 
 bool ls_es_incarnation_same(const struct ls_es_incarnation *was,
