@@ -124,10 +124,48 @@ static int read_parts(struct reading *reading, struct ls_err *err)
     return 0;
 }
 
-static void close_consumer(rd_kafka_t *consumer)
+/*
+ * A reading of nothing yet; end_reading follows, whatever is returned. Partitions are asked for
+ * although some callers know them: else the consumer learns of their leaders half a second later.
+ */
+static int begin_reading(struct reading *reading, const struct ls_config *config, const char *topic,
+                         const char *fetch_bytes, message_fn *each, void *opaque,
+                         struct ls_err *err)
 {
-    rd_kafka_consumer_close(consumer);
-    rd_kafka_destroy(consumer);
+    *reading = (struct reading){.topic = topic, .each = each, .opaque = opaque};
+    reading->consumer = open_consumer(config, fetch_bytes, err);
+    if (reading->consumer == NULL ||
+        ls_kafka_partitions(reading->consumer, topic, &reading->n_parts, err) < 0)
+        return -1;
+    reading->parts = ls_calloc((size_t)reading->n_parts + 1, sizeof(*reading->parts));
+    for (int32_t p = 0; p < reading->n_parts; p++)
+        reading->parts[p].done = true;
+    return 0;
+}
+
+/* Adds what is left of [from, end) of a partition. */
+static int add_part(struct reading *reading, int32_t partition, int64_t from, int64_t end,
+                    struct ls_err *err)
+{
+    if (partition >= reading->n_parts)
+        return ls_kafka_err(err, RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART, "reading %s/%d",
+                            reading->topic, partition);
+    reading->n_left += reading->parts[partition].done;
+    reading->parts[partition] = (struct part){.from = from, .end = end};
+    return 0;
+}
+
+/* Reads what was added, unless rc says that something failed before; frees all; returns rc. */
+static int end_reading(struct reading *reading, int rc, struct ls_err *err)
+{
+    if (rc == 0 && reading->n_left > 0)
+        rc = read_parts(reading, err);
+    free(reading->parts);
+    if (reading->consumer != NULL) {
+        rd_kafka_consumer_close(reading->consumer);
+        rd_kafka_destroy(reading->consumer);
+    }
+    return rc;
 }
 
 struct all {
@@ -142,15 +180,17 @@ static bool pass_on(void *opaque, const rd_kafka_message_t *message)
     return false;
 }
 
-/* Where each partition ends now; empty ones are done. */
-static int find_ends(struct reading *reading, struct ls_err *err)
+/* All that there is now. */
+static int add_all(struct reading *reading, struct ls_err *err)
 {
+    if (reading->n_parts == 0)
+        return ls_kafka_err(err, RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART, "reading %s",
+                            reading->topic);
     for (int32_t p = 0; p < reading->n_parts; p++) {
         int64_t first = 0, end = 0;
-        if (ls_kafka_range(reading->consumer, reading->topic, p, &first, &end, err) < 0)
+        if (ls_kafka_range(reading->consumer, reading->topic, p, &first, &end, err) < 0 ||
+            (first < end && add_part(reading, p, 0, end, err) < 0))
             return -1;
-        reading->parts[p] = (struct part){.end = end, .done = first >= end};
-        reading->n_left += first < end;
     }
     return 0;
 }
@@ -158,56 +198,24 @@ static int find_ends(struct reading *reading, struct ls_err *err)
 int ls_kafka_read_all(const struct ls_config *config, const char *topic, ls_message_fn *each,
                       void *opaque, struct ls_err *err)
 {
-    rd_kafka_t *consumer = open_consumer(config, "1048576", err);
-    if (consumer == NULL)
-        return -1;
     struct all all = {each, opaque};
-    struct reading reading = {
-        .consumer = consumer, .topic = topic, .each = pass_on, .opaque = &all};
-    int rc = ls_kafka_partitions(consumer, topic, &reading.n_parts, err);
-    if (rc == 0 && reading.n_parts == 0)
-        rc = ls_kafka_err(err, RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART, "reading %s", topic);
-    if (rc == 0) {
-        reading.parts = ls_calloc((size_t)reading.n_parts, sizeof(*reading.parts));
-        rc = find_ends(&reading, err);
-    }
-    if (rc == 0 && reading.n_left > 0)
-        rc = read_parts(&reading, err);
-    free(reading.parts);
-    close_consumer(consumer);
-    return rc;
+    struct reading reading;
+    int rc = begin_reading(&reading, config, topic, "1048576", pass_on, &all, err);
+    if (rc == 0)
+        rc = add_all(&reading, err);
+    return end_reading(&reading, rc, err);
 }
 
 int ls_kafka_read_spans(const struct ls_config *config, const char *topic,
                         const struct ls_log_span *spans, size_t n, ls_message_fn *each,
                         void *opaque, struct ls_err *err)
 {
-    rd_kafka_t *consumer = open_consumer(config, "65536", err);
-    if (consumer == NULL)
-        return -1;
     struct all all = {each, opaque};
-    struct reading reading = {
-        .consumer = consumer, .topic = topic, .each = pass_on, .opaque = &all};
-    /* Asked for first, or the consumer learns of the leaders only half a second later. */
-    int rc = ls_kafka_partitions(consumer, topic, &reading.n_parts, err);
-    reading.parts = ls_calloc((size_t)reading.n_parts + 1, sizeof(*reading.parts));
-    for (int32_t p = 0; p < reading.n_parts; p++)
-        reading.parts[p].done = true;
-    for (size_t i = 0; i < n && rc == 0; i++) {
-        if (spans[i].partition >= reading.n_parts)
-            rc = ls_kafka_err(err, RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART, "reading %s/%d", topic,
-                              spans[i].partition);
-        else
-            reading.parts[spans[i].partition] =
-                (struct part){.from = spans[i].from, .end = spans[i].end};
-    }
-    for (int32_t p = 0; p < reading.n_parts; p++)
-        reading.n_left += !reading.parts[p].done;
-    if (rc == 0 && reading.n_left > 0)
-        rc = read_parts(&reading, err);
-    free(reading.parts);
-    close_consumer(consumer);
-    return rc;
+    struct reading reading;
+    int rc = begin_reading(&reading, config, topic, "65536", pass_on, &all, err);
+    for (size_t i = 0; i < n && rc == 0; i++)
+        rc = add_part(&reading, spans[i].partition, spans[i].from, spans[i].end, err);
+    return end_reading(&reading, rc, err);
 }
 
 struct genesis_search {
@@ -239,40 +247,23 @@ static bool look_for_genesis(void *opaque, const rd_kafka_message_t *message)
 int ls_kafka_find_genesis(const struct ls_config *config, const char *topic, int32_t partitions,
                           struct ls_genesis *genesis, bool *found, struct ls_err *err)
 {
+    struct genesis_search search = {.genesis = genesis, .found = found};
+    search.seen = ls_calloc((size_t)partitions, sizeof(*search.seen));
+    struct reading reading;
     /* Almost always the first record is it: fetch little. */
-    rd_kafka_t *consumer = open_consumer(config, "65536", err);
-    if (consumer == NULL)
-        return -1;
-    size_t n = (size_t)partitions;
-    struct genesis_search search = {
-        .genesis = genesis, .found = found, .seen = ls_calloc(n, sizeof(*search.seen))};
-    struct reading reading = {.consumer = consumer,
-                              .topic = topic,
-                              .parts = ls_calloc(n, sizeof(*reading.parts)),
-                              .n_parts = partitions,
-                              .n_left = partitions,
-                              .each = look_for_genesis,
-                              .opaque = &search};
-    for (size_t p = 0; p < n; p++) {
-        reading.parts[p].end = INT64_MAX;
+    int rc = begin_reading(&reading, config, topic, "65536", look_for_genesis, &search, err);
+    for (int32_t p = 0; p < partitions; p++) {
         found[p] = false;
+        if (rc == 0)
+            rc = add_part(&reading, p, 0, INT64_MAX, err);
     }
-    /* Asked for first, or the consumer learns of the leaders only half a second later. */
-    int32_t there = 0;
-    int rc = ls_kafka_partitions(consumer, topic, &there, err);
-    if (rc == 0 && there < partitions)
-        rc = ls_kafka_err(err, RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART, "reading %s/%d", topic,
-                          partitions - 1);
-    if (rc == 0)
-        rc = read_parts(&reading, err);
+    rc = end_reading(&reading, rc, err);
     if (rc == 0 && search.err.class) {
         if (err)
             *err = search.err;
         rc = -1;
     }
     free(search.seen);
-    free(reading.parts);
-    close_consumer(consumer);
     return rc;
 }
 
