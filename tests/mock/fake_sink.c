@@ -7,9 +7,23 @@
 
 struct fake_store fake = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
-void fake_reset(void)
+static pthread_mutex_t *take_lock(void)
 {
     pthread_mutex_lock(&fake.lock);
+    return &fake.lock;
+}
+
+static void give_lock_back(pthread_mutex_t **lock)
+{
+    pthread_mutex_unlock(*lock);
+}
+
+/* The store's lock until the end of the block. */
+#define LOCKED __attribute__((cleanup(give_lock_back), unused)) pthread_mutex_t *held = take_lock()
+
+void fake_reset(void)
+{
+    LOCKED;
     fake.n_entries = 0;
     memset(fake.entries, 0, sizeof(fake.entries));
     memset(fake.marks, 0, sizeof(fake.marks));
@@ -20,14 +34,12 @@ void fake_reset(void)
     fake.unit_max = 0;
     fake.units_refused = 0;
     fake.decide = NULL;
-    pthread_mutex_unlock(&fake.lock);
 }
 
 void fake_decide(enum ls_verdict (*decide)(const struct ls_record *record, struct ls_err *err))
 {
-    pthread_mutex_lock(&fake.lock);
+    LOCKED;
     fake.decide = decide;
-    pthread_mutex_unlock(&fake.lock);
 }
 
 /* With the lock held. */
@@ -41,11 +53,9 @@ static struct fake_entry *find(const char *key, size_t len)
 
 struct fake_entry fake_get(const char *key)
 {
-    pthread_mutex_lock(&fake.lock);
+    LOCKED;
     const struct fake_entry *entry = find(key, strlen(key));
-    struct fake_entry copy = entry ? *entry : (struct fake_entry){0};
-    pthread_mutex_unlock(&fake.lock);
-    return copy;
+    return entry ? *entry : (struct fake_entry){0};
 }
 
 unsigned fake_tries(const char *key)
@@ -56,47 +66,38 @@ unsigned fake_tries(const char *key)
 
 void fake_no_reads(bool no_reads)
 {
-    pthread_mutex_lock(&fake.lock);
+    LOCKED;
     fake.no_reads = no_reads;
-    pthread_mutex_unlock(&fake.lock);
 }
 
 void fake_no_marks(bool no_marks)
 {
-    pthread_mutex_lock(&fake.lock);
+    LOCKED;
     fake.no_marks = no_marks;
-    pthread_mutex_unlock(&fake.lock);
 }
 
 unsigned fake_looks(void)
 {
-    pthread_mutex_lock(&fake.lock);
-    unsigned n = fake.looks;
-    pthread_mutex_unlock(&fake.lock);
-    return n;
+    LOCKED;
+    return fake.looks;
 }
 
 void fake_take_at_most(uint32_t n_records)
 {
-    pthread_mutex_lock(&fake.lock);
+    LOCKED;
     fake.unit_max = n_records;
-    pthread_mutex_unlock(&fake.lock);
 }
 
 unsigned fake_units_refused(void)
 {
-    pthread_mutex_lock(&fake.lock);
-    unsigned n = fake.units_refused;
-    pthread_mutex_unlock(&fake.lock);
-    return n;
+    LOCKED;
+    return fake.units_refused;
 }
 
 struct ls_mark fake_mark(int32_t partition)
 {
-    pthread_mutex_lock(&fake.lock);
-    struct ls_mark mark = fake.marks[partition];
-    pthread_mutex_unlock(&fake.lock);
-    return mark;
+    LOCKED;
+    return fake.marks[partition];
 }
 
 bool fake_all_marked(int64_t offset)
@@ -109,12 +110,11 @@ bool fake_all_marked(int64_t offset)
 
 unsigned fake_tries_of(const char *prefix)
 {
+    LOCKED;
     unsigned n = 0;
-    pthread_mutex_lock(&fake.lock);
     for (size_t i = 0; i < fake.n_entries; i++)
         if (strncmp(fake.entries[i].key, prefix, strlen(prefix)) == 0)
             n += fake.entries[i].tries;
-    pthread_mutex_unlock(&fake.lock);
     return n;
 }
 
@@ -127,16 +127,14 @@ static void copy_data(struct fake_store *to, const struct fake_store *from)
 
 void fake_save(struct fake_store *ret)
 {
-    pthread_mutex_lock(&fake.lock);
+    LOCKED;
     copy_data(ret, &fake);
-    pthread_mutex_unlock(&fake.lock);
 }
 
 void fake_restore(const struct fake_store *saved)
 {
-    pthread_mutex_lock(&fake.lock);
+    LOCKED;
     copy_data(&fake, saved);
-    pthread_mutex_unlock(&fake.lock);
 }
 
 void fake_empty(void)
@@ -147,7 +145,7 @@ void fake_empty(void)
 
 void fake_lose_unmarked(const char *why)
 {
-    pthread_mutex_lock(&fake.lock);
+    LOCKED;
     size_t kept = 0;
     for (size_t i = 0; i < fake.n_entries; i++) {
         const char *key = fake.entries[i].key;
@@ -157,7 +155,6 @@ void fake_lose_unmarked(const char *why)
     }
     fake.n_entries = kept;
     fake.unsure = why;
-    pthread_mutex_unlock(&fake.lock);
 }
 
 static void apply_record(struct ls_unit *unit, struct ls_record *record)
@@ -237,6 +234,22 @@ static void write_marks(struct ls_lane *lane, struct ls_unit *unit)
     unit->marks_written = true;
 }
 
+static void serve(struct ls_lane *lane, struct ls_unit *unit)
+{
+    LOCKED;
+    if (fake.unsure != NULL)
+        ls_lane_unsure(lane, fake.unsure);
+    fake.unsure = NULL;
+    bool refused = refuse_unit(unit);
+    for (uint32_t i = 0; !refused && i < unit->n_records; i++)
+        if (unit->records[i]->verdict == LS_PENDING)
+            apply_record(unit, unit->records[i]);
+    if (unit->look != NULL)
+        look(unit);
+    else
+        write_marks(lane, unit);
+}
+
 static void run_lane(struct ls_sink *sink, unsigned index, struct ls_lane *lane)
 {
     (void)sink;
@@ -245,19 +258,7 @@ static void run_lane(struct ls_sink *sink, unsigned index, struct ls_lane *lane)
         struct ls_unit *unit = ls_lane_take(lane, -1);
         if (unit == NULL)
             continue;
-        pthread_mutex_lock(&fake.lock);
-        if (fake.unsure != NULL)
-            ls_lane_unsure(lane, fake.unsure);
-        fake.unsure = NULL;
-        bool refused = refuse_unit(unit);
-        for (uint32_t i = 0; !refused && i < unit->n_records; i++)
-            if (unit->records[i]->verdict == LS_PENDING)
-                apply_record(unit, unit->records[i]);
-        if (unit->look != NULL)
-            look(unit);
-        else
-            write_marks(lane, unit);
-        pthread_mutex_unlock(&fake.lock);
+        serve(lane, unit);
         ls_lane_complete(lane, unit);
     }
 }
