@@ -92,35 +92,22 @@ static int reader_open(struct ls_ledger *ledger, struct ls_err *err)
     return 0;
 }
 
-/*
- * Whether a partition has a record before our position that is younger than all that we read: then
- * offsets were reused, and what we know of them is of another log (law 7).
- */
-static int find_reused(struct update *update, int32_t *ret_partition, struct ls_err *err)
+/* Whether what we read is still what stands there (law 7); sets why when it is not. */
+static int check_read(struct update *update, const char *topic, char *why, size_t size,
+                      struct ls_err *err)
 {
     struct ls_ledger_reader *reader = update->reader;
-    char topic[LS_TOPIC_NAME_MAX];
-    ls_topic_state(update->ledger->entity, topic);
-    *ret_partition = -1;
-    rd_kafka_topic_partition_list_t *list =
-        rd_kafka_topic_partition_list_new(update->ledger->entity->partitions);
-    for (int32_t p = 0; p < update->ledger->entity->partitions; p++)
-        if (reader->positions[p].next > 0 && reader->positions[p].max_at_ms > 0)
-            rd_kafka_topic_partition_list_add(list, topic, p)->offset =
-                reader->positions[p].max_at_ms + 1;
-    rd_kafka_resp_err_t code = RD_KAFKA_RESP_ERR_NO_ERROR;
-    if (list->cnt > 0)
-        code = rd_kafka_offsets_for_times(ls_source_client(reader->source), list, TIMES_TIMEOUT_MS);
-    for (int i = 0; code == RD_KAFKA_RESP_ERR_NO_ERROR && i < list->cnt; i++) {
-        const rd_kafka_topic_partition_t *part = &list->elems[i];
-        if (part->err != RD_KAFKA_RESP_ERR_NO_ERROR)
-            code = part->err;
-        else if (part->offset >= 0 && part->offset < reader->positions[part->partition].next)
-            *ret_partition = part->partition;
-    }
-    rd_kafka_topic_partition_list_destroy(list);
-    if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
-        return ls_kafka_err(err, code, "ledger: cannot ask %s for offsets by time", topic);
+    size_t n = (size_t)update->ledger->entity->partitions;
+    LS_CLEANUP_FREE struct ls_log_position *read = ls_calloc(n, sizeof(*read));
+    for (size_t p = 0; p < n; p++)
+        read[p] = (struct ls_log_position){(int32_t)p, reader->positions[p].next - 1,
+                                           reader->positions[p].max_at_ms};
+    const struct ls_log_position *wrong = NULL;
+    if (ls_kafka_check_log(update->ledger->config, ls_source_client(reader->source), topic, read, n,
+                           TIMES_TIMEOUT_MS, &wrong, err) < 0)
+        return -1;
+    if (wrong != NULL)
+        snprintf(why, size, "offsets of %s/%d were reused", topic, wrong->partition);
     return 0;
 }
 
@@ -154,15 +141,10 @@ static int look_at_log(struct update *update, char *why, size_t size, struct ls_
         snprintf(why, size, "it was made for other partitions or another schema");
     else if (strcmp(genesis, reader->genesis) != 0)
         snprintf(why, size, "it was of another log (genesis %s)", genesis);
-    if (*why == '\0' && !reader->checked_times) {
-        int32_t reused;
-        if (find_reused(update, &reused, err) < 0)
-            return -1;
-        reader->checked_times = true;
-        if (reused >= 0)
-            snprintf(why, size, "offsets of %s/%d were reused", topic, reused);
-    }
-    return 0;
+    if (*why != '\0' || reader->checked_times)
+        return 0;
+    reader->checked_times = true;
+    return check_read(update, topic, why, size, err);
 }
 
 static void note_progress(const struct update *update)
@@ -304,11 +286,8 @@ static int take_event(struct update *update, const rd_kafka_message_t *message, 
     if (message->err != RD_KAFKA_RESP_ERR__PARTITION_EOF)
         return ls_kafka_err(err, message->err, "ledger: cannot read partition %d: %s",
                             message->partition, rd_kafka_message_errstr(message));
-    if (message->offset > position->next) {
-        /* Transactions' control records lie between; we do not know how young they are. */
-        position->next = message->offset;
-        position->max_at_ms = -1;
-    }
+    if (message->offset > position->next)
+        position->next = message->offset; /* transactions' control records lie between */
     return 0;
 }
 

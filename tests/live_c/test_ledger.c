@@ -4,7 +4,6 @@
  */
 #include <criterion/criterion.h>
 #include <pthread.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -223,6 +222,51 @@ Test(ledger_live, a_topic_that_was_made_anew_is_another_log)
     cr_assert_not_null(ls_ledger_rebuilt(ledger));
     cr_expect_not(find("a").found);
     cr_expect(find("z").found);
+}
+
+/* What the ledger says of each partition, as if no record had been younger than that. */
+static void forget_times(int64_t at_ms)
+{
+    struct ls_ledger_position positions[PARTITIONS];
+    OK(ls_ledger_begin(ledger, &err));
+    OK(ls_ledger_positions(ledger, positions, &err));
+    for (int p = 0; p < PARTITIONS; p++)
+        positions[p].max_at_ms = at_ms;
+    OK(ls_ledger_write(ledger, NULL, 0, positions, &err));
+    OK(ls_ledger_end(ledger, &err));
+}
+
+static void open_again(void)
+{
+    ls_ledger_close(ledger);
+    open_ledger();
+    OK(ls_ledger_update(ledger, NULL, &err));
+}
+
+Test(ledger_live, a_younger_record_before_its_position_is_of_another_log)
+{
+    publish("a", "one", 0);
+    OK(ls_ledger_update(ledger, NULL, &err));
+    forget_times(1);
+    open_again();
+    cr_assert_not_null(ls_ledger_rebuilt(ledger));
+    cr_expect_not_null(strstr(ls_ledger_rebuilt(ledger), "were reused"), "%s",
+                       ls_ledger_rebuilt(ledger));
+    cr_expect(find("a").found, "it is built from what is there now");
+}
+
+/* `topics create` wrote the genesis records in a transaction: its end is younger than they are. */
+Test(ledger_live, a_younger_control_record_is_no_other_log)
+{
+    OK(ls_ledger_update(ledger, NULL, &err));
+    struct ls_ledger_position positions[PARTITIONS];
+    OK(ls_ledger_positions(ledger, positions, &err));
+    for (int p = 0; p < PARTITIONS; p++) {
+        cr_expect_eq(positions[p].next, 2, "a genesis and the end of its transaction");
+        cr_expect_gt(positions[p].max_at_ms, 0, "so it is looked into");
+    }
+    open_again();
+    cr_expect_null(ls_ledger_rebuilt(ledger), "%s", ls_ledger_rebuilt(ledger));
 }
 
 static void *update(void *opaque)
