@@ -1,18 +1,14 @@
 /*
- * The ledger's records: what stands in LMDB, and reading and writing it. Everything is in this
+ * The ledger's entries: how they stand in LMDB, and reading and writing them. Everything is in this
  * machine's byte order and packed by memcpy, since LMDB aligns nothing; the file never leaves the
  * machine.
  *
- *     log:   shard (2 bytes, big-endian) + key -> version, hash, offset, at_ms (8 each), flags (1)
- *            and room for the body behind
- *     state: "identity" -> format, partitions, retired fields (4 each), genesis (37)
- *            "deleted"  -> entries that are deletes (8)
- *            "p" + partition (2 bytes, big-endian) -> next offset, max at_ms, poison (8 each)
+ *     log: shard (2 bytes, big-endian) + key -> version, hash, offset, at_ms (8 each), flags (1)
+ *          and room for the body behind
  *
  * A key's place includes its shard, so that a shard is one range in key order, as the stores give
  * it.
  */
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -20,25 +16,10 @@
 #include "schema/key.h"
 
 enum {
-    FORMAT = 2,
     PLACE_MAX = 2 + LS_KEY_BYTES_MAX,
     ENTRY_BYTES = 33, /* the body, where it is kept, follows */
     FLAG_DELETED = 1,
-    POSITION_BYTES = 24,
 };
-
-struct identity {
-    uint32_t format;
-    int32_t partitions;
-    uint32_t retired; /* fields that the hashes leave out; the schema only ever adds to them */
-    char genesis[37];
-};
-
-static uint32_t retired_fields(const struct ls_ledger *ledger)
-{
-    const struct ls_schema *schema = ledger->entity->schema;
-    return schema != NULL ? (uint32_t)schema->n_reserved : 0;
-}
 
 static size_t put_place(char place[PLACE_MAX], uint16_t shard, const char *key, size_t len)
 {
@@ -100,11 +81,6 @@ void ls_ledger_close(struct ls_ledger *ledger)
     free(ledger);
 }
 
-const char *ls_ledger_dir(const struct ls_ledger *ledger)
-{
-    return ledger->env.dir;
-}
-
 const struct ls_entity_config *ls_ledger_entity(const struct ls_ledger *ledger)
 {
     return ledger->entity;
@@ -160,26 +136,29 @@ static int copy_entry(const MDB_val *place, const MDB_val *value, struct ls_aren
     return code;
 }
 
-int ls_ledger_page(struct ls_ledger *ledger, uint16_t shard, struct ls_span after,
-                   struct ls_arena *arena, struct ls_ledger_entry *entries, size_t max,
-                   size_t *ret_n, struct ls_err *err)
+/*
+ * The next entries of the cursor's shard in byte order of the key, after the last that it had, at
+ * most a page; fewer only at the end of the shard. Keys are copied to its arena.
+ */
+static int read_page(struct ls_ledger_cursor *page, struct ls_err *err)
 {
+    struct ls_ledger *ledger = page->ledger;
     MDB_txn *txn;
     if (ls_ledger_env_read(&ledger->env, &txn, err) < 0)
         return -1;
     MDB_cursor *cursor = NULL;
     size_t n = 0;
     char bytes[PLACE_MAX];
-    MDB_val place = {put_place(bytes, shard, after.data ? after.data : "", after.len), bytes},
-            value;
+    size_t len = put_place(bytes, page->shard, page->last, page->last_len);
+    MDB_val place = {len, bytes}, value;
     int code = mdb_cursor_open(txn, ledger->env.log, &cursor);
     if (code == MDB_SUCCESS)
         code = mdb_cursor_get(cursor, &place, &value, MDB_SET_RANGE);
-    if (code == MDB_SUCCESS && after.len > 0 && place.mv_size == after.len + 2 &&
-        memcmp(place.mv_data, bytes, after.len + 2) == 0)
+    if (code == MDB_SUCCESS && page->last_len > 0 && place.mv_size == len &&
+        memcmp(place.mv_data, bytes, len) == 0)
         code = mdb_cursor_get(cursor, &place, &value, MDB_NEXT);
-    while (code == MDB_SUCCESS && n < max && memcmp(place.mv_data, bytes, 2) == 0) {
-        code = copy_entry(&place, &value, arena, &entries[n]);
+    while (code == MDB_SUCCESS && n < LS_LEDGER_PAGE && memcmp(place.mv_data, bytes, 2) == 0) {
+        code = copy_entry(&place, &value, &page->arena, &page->entries[n]);
         n++;
         if (code == MDB_SUCCESS)
             code = mdb_cursor_get(cursor, &place, &value, MDB_NEXT);
@@ -189,7 +168,7 @@ int ls_ledger_page(struct ls_ledger *ledger, uint16_t shard, struct ls_span afte
     ls_ledger_env_abort(&ledger->env, txn);
     if (code != MDB_SUCCESS && code != MDB_NOTFOUND)
         return ls_ledger_env_err(&ledger->env, code, "read a shard", err);
-    *ret_n = n;
+    page->n_entries = n;
     return 0;
 }
 
@@ -215,13 +194,9 @@ int ls_ledger_cursor_next(struct ls_ledger_cursor *cursor, const struct ls_ledge
         if (cursor->ended)
             return 0;
         ls_arena_reset(&cursor->arena);
-        struct ls_span after = {cursor->last, cursor->last_len};
-        if (ls_ledger_page(cursor->ledger, cursor->shard, after, &cursor->arena, cursor->entries,
-                           LS_LEDGER_PAGE, &cursor->n_entries, err) < 0) {
-            cursor->n_entries = cursor->at = 0;
+        cursor->n_entries = cursor->at = 0;
+        if (read_page(cursor, err) < 0)
             return -1;
-        }
-        cursor->at = 0;
         cursor->ended = cursor->n_entries < LS_LEDGER_PAGE;
         if (cursor->n_entries == 0)
             return 0;
@@ -240,147 +215,6 @@ void ls_ledger_cursor_free(struct ls_ledger_cursor *cursor)
     cursor->entries = NULL;
 }
 
-/* --- state --- */
-
-static int get_state(struct ls_ledger *ledger, MDB_txn *txn, const char *name, size_t name_len,
-                     void *ret, size_t size)
-{
-    char copy[16];
-    memcpy(copy, name, name_len);
-    MDB_val key = {name_len, copy}, value;
-    int code = mdb_get(txn, ledger->env.state, &key, &value);
-    if (code == MDB_SUCCESS && value.mv_size != size)
-        return MDB_CORRUPTED;
-    if (code == MDB_SUCCESS)
-        memcpy(ret, value.mv_data, size);
-    return code;
-}
-
-static int put_state(struct ls_ledger *ledger, MDB_txn *txn, const char *name, size_t name_len,
-                     const void *data, size_t size)
-{
-    char copy[16], bytes[64];
-    memcpy(copy, name, name_len);
-    memcpy(bytes, data, size);
-    MDB_val key = {name_len, copy}, value = {size, bytes};
-    return mdb_put(txn, ledger->env.state, &key, &value, 0);
-}
-
-static int get_deleted(struct ls_ledger *ledger, MDB_txn *txn, uint64_t *ret)
-{
-    *ret = 0;
-    int code = get_state(ledger, txn, "deleted", 7, ret, sizeof(*ret));
-    return code == MDB_NOTFOUND ? MDB_SUCCESS : code;
-}
-
-static int get_position(struct ls_ledger *ledger, MDB_txn *txn, int32_t partition,
-                        struct ls_ledger_position *ret)
-{
-    const char name[3] = {'p', (char)(partition >> 8), (char)partition};
-    char bytes[POSITION_BYTES];
-    *ret = (struct ls_ledger_position){0};
-    int code = get_state(ledger, txn, name, sizeof(name), bytes, sizeof(bytes));
-    if (code == MDB_NOTFOUND)
-        return MDB_SUCCESS;
-    if (code != MDB_SUCCESS)
-        return code;
-    memcpy(&ret->next, bytes, 8);
-    memcpy(&ret->max_at_ms, bytes + 8, 8);
-    memcpy(&ret->poison, bytes + 16, 8);
-    return MDB_SUCCESS;
-}
-
-static int put_position(struct ls_ledger *ledger, MDB_txn *txn, int32_t partition,
-                        const struct ls_ledger_position *position)
-{
-    const char name[3] = {'p', (char)(partition >> 8), (char)partition};
-    char bytes[POSITION_BYTES];
-    memcpy(bytes, &position->next, 8);
-    memcpy(bytes + 8, &position->max_at_ms, 8);
-    memcpy(bytes + 16, &position->poison, 8);
-    return put_state(ledger, txn, name, sizeof(name), bytes, sizeof(bytes));
-}
-
-static int read_positions(struct ls_ledger *ledger, MDB_txn *txn,
-                          struct ls_ledger_position *positions)
-{
-    for (int32_t p = 0; p < ledger->entity->partitions; p++) {
-        int code = get_position(ledger, txn, p, &positions[p]);
-        if (code != MDB_SUCCESS)
-            return code;
-    }
-    return MDB_SUCCESS;
-}
-
-int ls_ledger_positions(struct ls_ledger *ledger, struct ls_ledger_position *positions,
-                        struct ls_err *err)
-{
-    MDB_txn *txn;
-    if (ls_ledger_env_read(&ledger->env, &txn, err) < 0)
-        return -1;
-    int code = read_positions(ledger, txn, positions);
-    ls_ledger_env_abort(&ledger->env, txn);
-    return code == MDB_SUCCESS ? 0
-                               : ls_ledger_env_err(&ledger->env, code, "read its positions", err);
-}
-
-int ls_ledger_count(struct ls_ledger *ledger, struct ls_ledger_counts *ret, struct ls_err *err)
-{
-    MDB_txn *txn;
-    if (ls_ledger_env_read(&ledger->env, &txn, err) < 0)
-        return -1;
-    MDB_stat stat = {0};
-    struct ls_ledger_counts counts = {0};
-    int code = mdb_stat(txn, ledger->env.log, &stat);
-    if (code == MDB_SUCCESS)
-        code = get_deleted(ledger, txn, &counts.deleted);
-    for (int32_t p = 0; code == MDB_SUCCESS && p < ledger->entity->partitions; p++) {
-        struct ls_ledger_position position;
-        code = get_position(ledger, txn, p, &position);
-        counts.poison += position.poison;
-    }
-    ls_ledger_env_abort(&ledger->env, txn);
-    if (code != MDB_SUCCESS)
-        return ls_ledger_env_err(&ledger->env, code, "count", err);
-    counts.live = stat.ms_entries - counts.deleted;
-    *ret = counts;
-    return 0;
-}
-
-/* Of another format, number of partitions or set of retired fields: it is built again. */
-int ls_ledger_genesis(struct ls_ledger *ledger, char ret[37], struct ls_err *err)
-{
-    MDB_txn *txn;
-    if (ls_ledger_env_read(&ledger->env, &txn, err) < 0)
-        return -1;
-    struct identity identity = {0};
-    int code = get_state(ledger, txn, "identity", 8, &identity, sizeof(identity));
-    ls_ledger_env_abort(&ledger->env, txn);
-    if (code != MDB_SUCCESS && code != MDB_NOTFOUND && code != MDB_CORRUPTED)
-        return ls_ledger_env_err(&ledger->env, code, "read its identity", err);
-    bool ours = code == MDB_SUCCESS && identity.format == FORMAT &&
-                identity.partitions == ledger->entity->partitions &&
-                identity.retired == retired_fields(ledger);
-    snprintf(ret, 37, "%s", ours ? identity.genesis : code == MDB_NOTFOUND ? "" : "unknown");
-    return 0;
-}
-
-static int reset_in(struct ls_ledger *ledger, MDB_txn *txn, const char *genesis)
-{
-    struct identity identity;
-    memset(&identity, 0, sizeof(identity)); /* padding too: it is written as it stands */
-    identity.format = FORMAT;
-    identity.partitions = ledger->entity->partitions;
-    identity.retired = retired_fields(ledger);
-    snprintf(identity.genesis, sizeof(identity.genesis), "%s", genesis);
-    int code = mdb_drop(txn, ledger->env.log, 0);
-    if (code == MDB_SUCCESS)
-        code = mdb_drop(txn, ledger->env.state, 0);
-    if (code == MDB_SUCCESS)
-        code = put_state(ledger, txn, "identity", 8, &identity, sizeof(identity));
-    return code;
-}
-
 int ls_ledger_begin(struct ls_ledger *ledger, struct ls_err *err)
 {
     return ls_ledger_env_lock(&ledger->env, err);
@@ -392,8 +226,6 @@ int ls_ledger_end(struct ls_ledger *ledger, struct ls_err *err)
     ls_ledger_env_unlock(&ledger->env);
     return rc;
 }
-
-/* --- writing --- */
 
 static int by_place(const void *left, const void *right)
 {
@@ -437,7 +269,7 @@ static int write_in(struct ls_ledger *ledger, MDB_txn *txn, const struct ls_ledg
                     size_t n, const struct ls_ledger_position *positions)
 {
     uint64_t deleted;
-    int code = get_deleted(ledger, txn, &deleted);
+    int code = ls_ledger_state_deleted(ledger, txn, &deleted);
     MDB_cursor *cursor = NULL;
     if (code == MDB_SUCCESS)
         code = mdb_cursor_open(txn, ledger->env.log, &cursor);
@@ -445,11 +277,7 @@ static int write_in(struct ls_ledger *ledger, MDB_txn *txn, const struct ls_ledg
         code = write_entry(cursor, &entries[i], &deleted);
     if (cursor != NULL)
         mdb_cursor_close(cursor);
-    if (code == MDB_SUCCESS)
-        code = put_state(ledger, txn, "deleted", 7, &deleted, sizeof(deleted));
-    for (int32_t p = 0; code == MDB_SUCCESS && p < ledger->entity->partitions; p++)
-        code = put_position(ledger, txn, p, &positions[p]);
-    return code;
+    return code == MDB_SUCCESS ? ls_ledger_state_put(ledger, txn, deleted, positions) : code;
 }
 
 struct change {          /* one write transaction, as often as the map has to grow for it */
@@ -468,7 +296,7 @@ static int run_change(struct ls_ledger *ledger, const struct change *change, str
         if (ls_ledger_env_write(&ledger->env, &txn, err) < 0)
             return -1;
         int code = change->genesis
-                       ? reset_in(ledger, txn, change->genesis)
+                       ? ls_ledger_state_reset(ledger, txn, change->genesis)
                        : write_in(ledger, txn, change->entries, change->n, change->positions);
         if (code == MDB_SUCCESS)
             code = ls_ledger_env_commit(&ledger->env, txn);
@@ -497,7 +325,8 @@ int ls_ledger_write(struct ls_ledger *ledger, struct ls_ledger_entry *entries, s
                     const struct ls_ledger_position *positions, struct ls_err *err)
 {
     /* In the tree's order: neighbours share pages, so fewer are copied. */
-    qsort(entries, n, sizeof(*entries), by_place);
+    if (n > 0)
+        qsort(entries, n, sizeof(*entries), by_place);
     return run_change(ledger, &(struct change){.entries = entries, .n = n, .positions = positions},
                       err);
 }

@@ -53,7 +53,7 @@ struct ls_ledger_entry {
 /* How far a partition has been read. */
 struct ls_ledger_position {
     int64_t next;      /* offset */
-    int64_t max_at_ms; /* highest LogAppendTime before next; -1: not known, so not checked */
+    int64_t max_at_ms; /* highest LogAppendTime of a record before next; 0: of none */
     uint64_t poison;   /* records that are none: quarantined by every sink */
 };
 
@@ -72,8 +72,7 @@ int ls_ledger_open(const struct ls_config *config, const struct ls_entity_config
                    size_t map_bytes, struct ls_ledger **ret, struct ls_err *err);
 void ls_ledger_close(struct ls_ledger *ledger);
 
-/* Folder, and entity, that it was opened with. Borrowed. */
-const char *ls_ledger_dir(const struct ls_ledger *ledger);
+/* The entity that it was opened with. Borrowed. */
 const struct ls_entity_config *ls_ledger_entity(const struct ls_ledger *ledger);
 /* Why it was thrown away and built again since it was opened, or NULL. Borrowed. */
 const char *ls_ledger_rebuilt(const struct ls_ledger *ledger);
@@ -82,17 +81,13 @@ const char *ls_ledger_rebuilt(const struct ls_ledger *ledger);
 int ls_ledger_lookup(struct ls_ledger *ledger, const struct ls_span *keys, size_t n,
                      struct ls_ledger_entry *entries, struct ls_err *err);
 
-/*
- * The next entries of a shard in byte order of the key, after `after` (len 0: from the first), at
- * most max; fewer only at the end of the shard. Keys are copied to the arena.
- */
-int ls_ledger_page(struct ls_ledger *ledger, uint16_t shard, struct ls_span after,
-                   struct ls_arena *arena, struct ls_ledger_entry *entries, size_t max,
-                   size_t *ret_n, struct ls_err *err);
-
 int ls_ledger_count(struct ls_ledger *ledger, struct ls_ledger_counts *ret, struct ls_err *err);
 
-/* Identity of the log that the ledger is of, "" before the first update. */
+/*
+ * Identity of the log that the ledger is of: "" before the first update, "unknown" for one of
+ * another format, number of partitions or set of retired fields, which the next update builds
+ * again.
+ */
 int ls_ledger_genesis(struct ls_ledger *ledger, char ret[37], struct ls_err *err);
 
 /*

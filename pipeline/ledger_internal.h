@@ -18,6 +18,17 @@ struct ls_ledger {
     char rebuilt[200];
 };
 
+/*
+ * The state beside the entries (ledger_state.c), in a transaction of the caller's; they return
+ * LMDB's codes. deleted: entries that are deletes, 0 before the first writing.
+ */
+int ls_ledger_state_deleted(struct ls_ledger *ledger, MDB_txn *txn, uint64_t *ret);
+/* positions[0..partitions). */
+int ls_ledger_state_put(struct ls_ledger *ledger, MDB_txn *txn, uint64_t deleted,
+                        const struct ls_ledger_position *positions);
+/* Drops everything, entries too, and makes it a ledger of the log with that genesis. */
+int ls_ledger_state_reset(struct ls_ledger *ledger, MDB_txn *txn, const char *genesis);
+
 /* Frees the Kafka side; NULL is fine. */
 void ls_ledger_reader_close(struct ls_ledger_reader *reader);
 

@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -267,7 +266,7 @@ Test(ledger, keeps_committed_records_when_the_process_is_killed)
 
 static char *path_of(const char *name)
 {
-    return ls_asprintf("%s/%s", ls_ledger_dir(ledger), name);
+    return ls_asprintf("%s/%s", ledger->env.dir, name);
 }
 
 Test(ledger, says_unsynced_only_while_commits_are_in_memory_only)
