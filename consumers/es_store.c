@@ -7,6 +7,7 @@
 
 #include <stdlib.h>
 
+#include "consumers/es_incarnation.h"
 #include "consumers/es_marks.h"
 #include "pipeline/es_errors.h"
 
@@ -127,7 +128,9 @@ static int get(struct es_store *store, const char *path, struct ls_err *err)
     return rc;
 }
 
-int ls_es_ask_incarnation(struct es_store *store, struct ls_es_incarnation *ret, struct ls_err *err)
+/* Which data the index holds now; free with ls_es_incarnation_free. */
+static int ask_incarnation(struct es_store *store, struct ls_es_incarnation *ret,
+                           struct ls_err *err)
 {
     const char *index = store->config->index;
     LS_CLEANUP_FREE char *state = ls_es_incarnation_state_path(index);
@@ -154,7 +157,7 @@ static int es_read_marks(struct ls_store *opaque, struct ls_mark *marks, size_t 
     for (size_t i = 0; i < n; i++)
         held[i].mark.partition = marks[i].partition;
     struct ls_es_incarnation inc;
-    if (ls_es_ask_incarnation(store, &inc, err) != 0)
+    if (ask_incarnation(store, &inc, err) != 0)
         return -1;
     char home[LS_ES_HOME_SIZE];
     memcpy(home, inc.home, sizeof(home));
@@ -180,7 +183,7 @@ static int es_reset_marks(struct ls_store *opaque, const struct ls_mark *marks, 
     LS_CLEANUP_FREE struct ls_es_mark *written = ls_calloc(n, sizeof(*written));
     LS_CLEANUP_FREE enum ls_es_mark_result *results = ls_calloc(n, sizeof(*results));
     struct ls_es_incarnation inc;
-    if (ls_es_ask_incarnation(store, &inc, err) != 0)
+    if (ask_incarnation(store, &inc, err) != 0)
         return -1;
     ls_buf_clear(&store->body);
     for (size_t i = 0; i < n; i++) {

@@ -2,14 +2,13 @@
  * The Elasticsearch store, for the files that make it up and nobody else:
  *   es_store.c   open, marks, counts: the ops table
  *   es_read.c    fetch and walk
- *   es_schema.c  check, apply, diff
+ *   es_schema.c  check, apply, diff (es_setup.h judges)
  * One handle, one connection, one thread.
  */
 #ifndef LS_CONSUMERS_ES_STORE_H
 #define LS_CONSUMERS_ES_STORE_H
 
 #include "base/buf.h"
-#include "consumers/es_incarnation.h"
 #include "consumers/store.h"
 #include "pipeline/es_client.h"
 
@@ -38,10 +37,6 @@ int ls_es_check(struct ls_store *store, struct ls_err *err);
 int ls_es_apply(struct ls_store *store, ls_line_fn *line, void *opaque, struct ls_err *err);
 int ls_es_diff(struct ls_store *store, ls_line_fn *line, void *opaque, size_t *ret_differences,
                struct ls_err *err);
-
-/* Which data the index holds now; free with ls_es_incarnation_free. */
-int ls_es_ask_incarnation(struct es_store *store, struct ls_es_incarnation *ret,
-                          struct ls_err *err);
 
 /*
  * POST of store->body to /<index><path>, the 2xx answer in store->reply. -1 with ret_too_large

@@ -126,7 +126,6 @@ struct ls_instance {
     struct ls_intake intake;
     struct ls_batch *spare; /* the next to be used, or NULL */
     struct ls_memory memory;
-    uint32_t released_version; /* newest released schema that was looked up */
 
     enum ls_state state;
     char reason[LS_HEARTBEAT_TEXT_MAX];

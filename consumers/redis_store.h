@@ -15,10 +15,6 @@ struct ls_redis_store {
     char pattern[LS_REDIS_KEY_MAX]; /* of SCAN: all entries and nothing else */
 };
 
-/* The key inside an entry's name, or false where the name is no entry's. A view. */
-bool ls_redis_store_key(const struct ls_redis_store *store, const char *name, size_t len,
-                        struct ls_span *ret);
-
 int ls_redis_store_has_data(struct ls_store *store, bool *ret, struct ls_err *err);
 int ls_redis_store_fetch(struct ls_store *store, const struct ls_span *keys, size_t n_keys,
                          struct ls_arena *arena, struct ls_image *images, struct ls_err *err);

@@ -21,8 +21,9 @@ static struct ls_redis_store *redis_of(struct ls_store *store)
     return (struct ls_redis_store *)store;
 }
 
-bool ls_redis_store_key(const struct ls_redis_store *store, const char *name, size_t len,
-                        struct ls_span *ret)
+/* The key inside an entry's name, or false where the name is no entry's. A view. */
+static bool key_of(const struct ls_redis_store *store, const char *name, size_t len,
+                   struct ls_span *ret)
 {
     size_t prefix = strlen(store->schema->redis_prefix) + 2; /* `m:{` */
     if (len < prefix + 2 || len - prefix - 1 > LS_KEY_BYTES_MAX || name[len - 1] != '}' ||
@@ -99,8 +100,7 @@ static int scan_once(struct ls_redis_store *store, size_t node, char cursor[24],
     for (size_t i = 0; i < names->elements; i++) {
         const redisReply *name = names->element[i];
         struct ls_span key;
-        if (name->type != REDIS_REPLY_STRING ||
-            !ls_redis_store_key(store, name->str, name->len, &key))
+        if (name->type != REDIS_REPLY_STRING || !key_of(store, name->str, name->len, &key))
             continue;
         char *copy = ls_arena_alloc(arena, key.len + 1);
         memcpy(copy, key.data, key.len);
@@ -285,8 +285,7 @@ static int take_slot_keys(void *opaque, size_t index, const redisReply *reply, s
     for (size_t i = 0; i < reply->elements; i++) {
         const redisReply *name = reply->element[i];
         struct ls_span key;
-        if (name->type != REDIS_REPLY_STRING ||
-            !ls_redis_store_key(count->store, name->str, name->len, &key))
+        if (name->type != REDIS_REPLY_STRING || !key_of(count->store, name->str, name->len, &key))
             continue;
         if (count->n_keys == count->cap_keys) {
             count->cap_keys = count->cap_keys ? 2 * count->cap_keys : 1024;

@@ -101,12 +101,9 @@ struct ls_verify_job {
     struct ls_verify_report report; /* .sink is set by the caller, the rest by the job */
 };
 
-/* Compares one sink; failures stand in the report. Any thread. */
-void ls_verify_sink(struct ls_verify_job *job);
-
 /*
  * Runs all jobs, each in a thread, and calls tick (unless NULL) a few times a second until all are
- * finished.
+ * finished. Failures stand in the jobs' reports.
  */
 void ls_verify_run(struct ls_verify_job *jobs, size_t n, void (*tick)(void *opaque), void *opaque);
 

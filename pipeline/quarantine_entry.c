@@ -89,8 +89,8 @@ static void add_number(rd_kafka_headers_t *headers, const char *name, int64_t nu
     rd_kafka_header_add(headers, name, -1, digits, len);
 }
 
-rd_kafka_headers_t *ls_quarantine_entry_headers(const struct ls_entity_config *entity,
-                                                const struct ls_quarantine_entry *entry)
+static rd_kafka_headers_t *make_headers(const struct ls_entity_config *entity,
+                                        const struct ls_quarantine_entry *entry)
 {
     char topic[LS_TOPIC_NAME_MAX];
     ls_topic_state(entity, topic);
@@ -121,7 +121,7 @@ rd_kafka_resp_err_t ls_quarantine_entry_send(rd_kafka_t *producer,
         return rd_kafka_producev(producer, RD_KAFKA_V_TOPIC(topic), RD_KAFKA_V_KEY(key, key_len),
                                  RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
                                  RD_KAFKA_V_OPAQUE(opaque), RD_KAFKA_V_END);
-    rd_kafka_headers_t *headers = ls_quarantine_entry_headers(sink->entity, entry);
+    rd_kafka_headers_t *headers = make_headers(sink->entity, entry);
     rd_kafka_resp_err_t code =
         rd_kafka_producev(producer, RD_KAFKA_V_TOPIC(topic), RD_KAFKA_V_KEY(key, key_len),
                           RD_KAFKA_V_VALUE((void *)(uintptr_t)entry->body.data, entry->body.len),

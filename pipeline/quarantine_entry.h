@@ -42,10 +42,6 @@ bool ls_quarantine_entry_read(const struct ls_entity_config *entity,
 size_t ls_quarantine_entry_key(const struct ls_entity_config *entity, int32_t partition,
                                int64_t offset, char key[LS_QUARANTINE_KEY_MAX]);
 
-/* The headers of an entry's message; the caller owns them. */
-rd_kafka_headers_t *ls_quarantine_entry_headers(const struct ls_entity_config *entity,
-                                                const struct ls_quarantine_entry *entry);
-
 /*
  * Puts an entry's message, or (body NULL) what closes it, into a producer's queue without waiting;
  * copies what it needs. opaque reaches the delivery callback.

@@ -15,51 +15,11 @@
 #include "base/clock.h"
 #include "base/mem.h"
 
-int ls_redis_cluster_new(const struct ls_sink_config *config, struct ls_redis_cluster **ret,
-                         struct ls_err *err)
-{
-    if (config->tls.on)
-        return ls_err_set(err, LS_ERR_FATAL, 0,
-                          "sink %s: tls: this build's hiredis has no TLS; remove `tls` and use a "
-                          "private network or a TLS tunnel",
-                          config->name);
-    assert(config->n_nodes > 0);
-    struct ls_redis_cluster *cluster = ls_calloc(1, sizeof(*cluster));
-    cluster->options = (struct ls_redis_options){
-        .name = ls_strdup(config->name),
-        .user = config->user ? ls_strdup(config->user) : NULL,
-        .password = config->password ? ls_strdup(config->password) : NULL,
-        .connect_timeout_ms = config->connect_timeout_ms,
-        .request_timeout_ms = config->request_timeout_ms,
-    };
-    for (size_t i = 0; i < LS_REDIS_SLOTS; i++)
-        cluster->owner[i] = LS_REDIS_NO_NODE;
-    for (size_t i = 0; i < config->n_nodes; i++)
-        ls_redis_cluster_find(cluster, config->nodes[i].host, config->nodes[i].port, 0);
-    cluster->n_seeds = cluster->n_conns;
-    *ret = cluster;
-    return 0;
-}
-
-void ls_redis_cluster_free(struct ls_redis_cluster *cluster)
-{
-    if (cluster == NULL)
-        return;
-    for (size_t i = 0; i < cluster->n_conns; i++) {
-        ls_redis_conn_free(cluster->conns[i]);
-        free(cluster->conns[i]);
-    }
-    free(cluster->conns);
-    free(cluster->options.name);
-    free(cluster->options.user);
-    if (cluster->options.password) /* a core file later on shall not hold it */
-        explicit_bzero(cluster->options.password, strlen(cluster->options.password));
-    free(cluster->options.password);
-    free(cluster);
-}
-
-int ls_redis_cluster_find(struct ls_redis_cluster *cluster, const char *host, uint16_t port,
-                          size_t from)
+/*
+ * Index of the connection to host and port (made, not started, where there is none). "" as host is
+ * the host of `from`. -1 when LS_REDIS_NODES_MAX are known.
+ */
+static int find_node(struct ls_redis_cluster *cluster, const char *host, uint16_t port, size_t from)
 {
     struct ls_redis_conn *unused = NULL;
     size_t unused_at = 0;
@@ -89,12 +49,55 @@ int ls_redis_cluster_find(struct ls_redis_cluster *cluster, const char *host, ui
     return (int)cluster->n_conns++;
 }
 
+int ls_redis_cluster_new(const struct ls_sink_config *config, struct ls_redis_cluster **ret,
+                         struct ls_err *err)
+{
+    if (config->tls.on)
+        return ls_err_set(err, LS_ERR_FATAL, 0,
+                          "sink %s: tls: this build's hiredis has no TLS; remove `tls` and use a "
+                          "private network or a TLS tunnel",
+                          config->name);
+    assert(config->n_nodes > 0);
+    struct ls_redis_cluster *cluster = ls_calloc(1, sizeof(*cluster));
+    cluster->options = (struct ls_redis_options){
+        .name = ls_strdup(config->name),
+        .user = config->user ? ls_strdup(config->user) : NULL,
+        .password = config->password ? ls_strdup(config->password) : NULL,
+        .connect_timeout_ms = config->connect_timeout_ms,
+        .request_timeout_ms = config->request_timeout_ms,
+    };
+    for (size_t i = 0; i < LS_REDIS_SLOTS; i++)
+        cluster->owner[i] = LS_REDIS_NO_NODE;
+    for (size_t i = 0; i < config->n_nodes; i++)
+        find_node(cluster, config->nodes[i].host, config->nodes[i].port, 0);
+    cluster->n_seeds = cluster->n_conns;
+    *ret = cluster;
+    return 0;
+}
+
+void ls_redis_cluster_free(struct ls_redis_cluster *cluster)
+{
+    if (cluster == NULL)
+        return;
+    for (size_t i = 0; i < cluster->n_conns; i++) {
+        ls_redis_conn_free(cluster->conns[i]);
+        free(cluster->conns[i]);
+    }
+    free(cluster->conns);
+    free(cluster->options.name);
+    free(cluster->options.user);
+    if (cluster->options.password) /* a core file later on shall not hold it */
+        explicit_bzero(cluster->options.password, strlen(cluster->options.password));
+    free(cluster->options.password);
+    free(cluster);
+}
+
 int ls_redis_cluster_asked(struct ls_redis_cluster *cluster, const redisReply *reply, size_t from)
 {
     struct ls_redis_redirect to;
     if (ls_redis_redirect_parse(reply, &to) != 0)
         return -1;
-    return ls_redis_cluster_find(cluster, to.host, to.port, from);
+    return find_node(cluster, to.host, to.port, from);
 }
 
 int ls_redis_cluster_moved(struct ls_redis_cluster *cluster, const redisReply *reply, size_t from)
@@ -102,7 +105,7 @@ int ls_redis_cluster_moved(struct ls_redis_cluster *cluster, const redisReply *r
     struct ls_redis_redirect to;
     if (ls_redis_redirect_parse(reply, &to) != 0)
         return -1;
-    int node = ls_redis_cluster_find(cluster, to.host, to.port, from);
+    int node = find_node(cluster, to.host, to.port, from);
     if (node >= 0) {
         cluster->owner[to.slot] = (uint16_t)node;
         cluster->conns[node]->in_map = true;
@@ -162,7 +165,7 @@ int ls_redis_cluster_take_map(struct ls_redis_cluster *cluster, const redisReply
     }
     for (size_t i = 0; i < reply->elements; i++) {
         parse_range(reply->element[i], &first, &last, &host, &port);
-        int node = ls_redis_cluster_find(cluster, host, port, from);
+        int node = find_node(cluster, host, port, from);
         if (node < 0)
             continue;
         cluster->conns[node]->in_map = true;

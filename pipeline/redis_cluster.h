@@ -35,13 +35,6 @@ int ls_redis_cluster_new(const struct ls_sink_config *config, struct ls_redis_cl
                          struct ls_err *err);
 void ls_redis_cluster_free(struct ls_redis_cluster *cluster);
 
-/*
- * Index of the connection to host and port (made, not started, where there is none). "" as host is
- * the host of `from`. -1 when LS_REDIS_NODES_MAX are known.
- */
-int ls_redis_cluster_find(struct ls_redis_cluster *cluster, const char *host, uint16_t port,
-                          size_t from);
-
 /* Takes a MOVED over into the map. Index of the slot's master now, or -1 when it names no place. */
 int ls_redis_cluster_moved(struct ls_redis_cluster *cluster, const redisReply *reply, size_t from);
 /* The node that an ASK names, or -1. The map stays as it is. */

@@ -66,7 +66,6 @@ struct ls_redis_conn {
     char replid[LS_REDIS_ID_SIZE]; /* likewise */
     bool in_map;                   /* the cluster's: owns slots by the map, or by a MOVED since */
     bool was_in_map;               /* the cluster's: the same of the map before */
-    bool probed;                   /* the cluster's: asked for the map in this round */
     uint32_t pins;                 /* the owner's: requests that name this connection */
 };
 

@@ -11,8 +11,6 @@
  */
 #include "producers/publisher.h"
 
-#include <errno.h>
-#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <time.h>
@@ -65,11 +63,6 @@ enum lockstep_code ls_publisher_error(struct lockstep_error *error, enum lockste
     return code;
 }
 
-int64_t ls_publisher_deadline_ms(int timeout_ms)
-{
-    return timeout_ms < 0 ? INT64_MAX : ls_mono_ms() + timeout_ms;
-}
-
 bool ls_publisher_wait(lockstep_publisher *publisher, int64_t deadline_ms, int64_t cap_ms)
 {
     int64_t now_ms = ls_mono_ms();
@@ -95,7 +88,7 @@ static int64_t call_deadline_ms(lockstep_publisher *publisher, int timeout_ms)
 {
     if (pthread_equal(pthread_self(), publisher->poll_thread))
         timeout_ms = 0;
-    return ls_publisher_deadline_ms(timeout_ms);
+    return timeout_ms < 0 ? INT64_MAX : ls_mono_ms() + timeout_ms;
 }
 
 static enum lockstep_code failed_error(lockstep_publisher *publisher, struct lockstep_error *error)

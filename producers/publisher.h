@@ -119,14 +119,8 @@ static inline size_t ls_publisher_bytes_of(size_t body_len, size_t key_len)
 }
 void ls_publisher_release(lockstep_publisher *publisher, size_t bytes);
 
-/* Refuses properties that the contract rests on. */
-int ls_publisher_check_property(const char *name, struct ls_err *err);
-
 /* Body of the topic thread; argument and result as pthread_create wants them. */
 void *ls_publisher_topic_thread(void *publisher);
-
-/* Milliseconds on the monotonic clock at which a timeout ends; INT64_MAX for -1. */
-int64_t ls_publisher_deadline_ms(int timeout_ms);
 
 /*
  * Waits on `changed` (lock held) for at most cap_ms and not past the deadline. False when the

@@ -40,7 +40,8 @@ static const char *const kept[] = {
     "queuing.strategy",
 };
 
-int ls_publisher_check_property(const char *name, struct ls_err *err)
+/* Refuses properties that the contract rests on. */
+static int check_property(const char *name, struct ls_err *err)
 {
     for (size_t i = 0; i < LS_COUNT(kept); i++) {
         if (strcmp(name, kept[i]) == 0)
@@ -231,7 +232,7 @@ static int take_properties(lockstep_publisher *publisher, const struct lockstep_
         ls_calloc(n_config + options->n_properties + 1, sizeof(*publisher->properties));
     for (size_t i = 0; i < n_config; i++) {
         const struct ls_property *property = &publisher->config->properties[i];
-        if (ls_publisher_check_property(property->name, err) < 0)
+        if (check_property(property->name, err) < 0)
             return ls_err_prefix(err, "%s", options->config_file);
         add_property(publisher, property->name, property->value);
     }
@@ -240,7 +241,7 @@ static int take_properties(lockstep_publisher *publisher, const struct lockstep_
         if (property->name == NULL || property->value == NULL)
             return ls_err_set(err, LS_ERR_FATAL, EINVAL,
                               "options: property %zu has no name or no value", i);
-        if (ls_publisher_check_property(property->name, err) < 0)
+        if (check_property(property->name, err) < 0)
             return ls_err_prefix(err, "options");
         add_property(publisher, property->name, property->value);
     }
