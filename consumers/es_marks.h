@@ -1,6 +1,6 @@
 /*
  * Marks as documents of the index that they speak of: how they are asked for, written and read
- * back. Pure text; es_apply.c and es_store.c do the talking.
+ * back. Pure text; es_apply_marks.c, es_look.c and es_store.c do the talking.
  *
  * A mark is guarded by the sequence number that its writer saw last (`if_seq_no`, or `create` where
  * it saw none), which is a compare-and-set: a zombie's number is old, so it can't move a mark back;

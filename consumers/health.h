@@ -6,8 +6,9 @@
  *   /healthz  200 while every instance's loop turns; 503 when one has not turned for 30 s. Whatever
  *             is wrong with stores or log is no reason to restart a process, so it does not show.
  *   /readyz   200 while every sink is RUNNING, or stands by because others have all partitions;
- * else 503, and a line for each sink with its state and why. RUNNING does not mean caught up: lag
- * is for alerts, and a worker with lag is exactly what must not be taken away.
+ *             else 503, and a line for each sink with its state and why. RUNNING does not mean
+ *             caught up: lag is for alerts, and a worker with lag is exactly what must not be taken
+ *             away.
  *
  * One thread at a time: the listener's.
  */

@@ -1,6 +1,7 @@
 /*
  * The MySQL store's state, shared by its parts: mysql_store.c (connections, marks, data),
- * mysql_read.c (fetch, walk, count) and mysql_schema.c (check, apply, diff). One thread at a time.
+ * mysql_read.c (fetch, walk, count), mysql_schema.c (check, apply) and mysql_diff.c. One thread at
+ * a time.
  */
 #ifndef LS_CONSUMERS_MYSQL_STORE_H
 #define LS_CONSUMERS_MYSQL_STORE_H

@@ -1,6 +1,6 @@
 /*
  * Kafka as all parts use it: clients made from the configuration, the log's identity, and reading a
- * small topic whole. Everything else talks to librdkafka directly.
+ * small topic, whole or in part. Everything else talks to librdkafka directly.
  */
 #ifndef LS_PIPELINE_KAFKA_H
 #define LS_PIPELINE_KAFKA_H

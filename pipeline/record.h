@@ -44,9 +44,9 @@ struct ls_record {
 
 /*
  * The mark of one partition in one store: everything before `version`'s offset, and that record
- * itself, has its final verdict in that store. Guarded like a record: a mark never moves back by
- * writing an older one. version 0 with a genesis means "nothing yet, and this log"; an empty
- * genesis means that the store has no mark for the partition.
+ * itself, has its final verdict in that store. It moves by compare-and-set (consumers/sink.h): a
+ * writer that knows an older state of the store moves nothing. version 0 with a genesis means
+ * "nothing yet, and this log"; an empty genesis means that the store has no mark for the partition.
  */
 struct ls_mark {
     int32_t partition;
