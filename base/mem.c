@@ -1,7 +1,6 @@
 #include "base/mem.h"
 
 #include <stdarg.h>
-#include <stdint.h>
 #include <stdio.h>
 
 enum { CHUNK_BYTES = 64 * 1024 };

@@ -1,5 +1,4 @@
 /* The program: finds the subcommand and hands over. */
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 

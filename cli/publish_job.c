@@ -9,7 +9,6 @@
  */
 #include "cli/publish_job.h"
 
-#include <errno.h>
 #include <time.h>
 
 #include "base/clock.h"

@@ -1,7 +1,6 @@
 /* list and show: entries as they are read, nothing kept. */
 #include "cli/quarantine_jobs.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 
 #include "base/clock.h"

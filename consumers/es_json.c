@@ -1,7 +1,6 @@
 /* The pull reader. Pure; see es_json.h. */
 #include "consumers/es_json.h"
 
-#include <errno.h>
 #include <math.h>
 #include <stdint.h>
 #include <stdlib.h>

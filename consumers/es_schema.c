@@ -3,7 +3,6 @@
  * Blocking, one thread; es_setup.c compares. A crash between two steps of apply leaves an index
  * that the next apply completes.
  */
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "consumers/es_setup.h"

@@ -9,7 +9,6 @@
  */
 #include "consumers/lane.h"
 
-#include <errno.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>

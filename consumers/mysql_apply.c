@@ -31,12 +31,10 @@
  */
 #include "consumers/mysql_apply.h"
 
-#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "consumers/mysql_marks.h"
-#include "pipeline/mysql_errors.h"
 
 enum {
     /* Bytes of a packet of several statements: enough to hide the round trip (measured), small

@@ -7,10 +7,8 @@
  */
 #include <stdio.h>
 #include <string.h>
-#include <strings.h>
 
 #include "consumers/mysql_store.h"
-#include "schema/key.h"
 #include "schema/mysql_ddl.h"
 
 enum {

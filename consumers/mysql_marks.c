@@ -13,7 +13,6 @@
  */
 #include "consumers/mysql_marks.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #include "base/mem.h"

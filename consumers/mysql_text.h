@@ -2,8 +2,6 @@
 #ifndef LS_CONSUMERS_MYSQL_TEXT_H
 #define LS_CONSUMERS_MYSQL_TEXT_H
 
-#include <stdbool.h>
-
 #include "base/buf.h"
 #include "base/mem.h"
 #include "schema/value.h"

@@ -33,7 +33,6 @@
 #include <limits.h>
 #include <stdio.h>
 
-#include "base/mem.h"
 #include "consumers/redis_apply.h"
 
 void ls_redis_doubt_node(struct ls_redis_lane *lane, size_t node)

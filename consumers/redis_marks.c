@@ -7,8 +7,6 @@
  */
 #include "consumers/redis_marks.h"
 
-#include <stdio.h>
-
 #include "base/mem.h"
 #include "consumers/redis_encode.h"
 #include "schema/key.h"

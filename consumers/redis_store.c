@@ -4,7 +4,6 @@
  */
 #include "consumers/redis_store.h"
 
-#include <assert.h>
 #include <stdio.h>
 
 #include "base/mem.h"

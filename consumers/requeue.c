@@ -1,6 +1,5 @@
 #include "consumers/requeue.h"
 
-#include <inttypes.h>
 #include <poll.h>
 #include <stdio.h>
 

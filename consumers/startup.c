@@ -7,7 +7,6 @@
  * than the mark, halts before anything is applied.
  */
 #include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"

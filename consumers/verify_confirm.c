@@ -12,7 +12,6 @@
  *
  * In the sink's thread.
  */
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>

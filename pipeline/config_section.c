@@ -4,7 +4,6 @@
  *
  * Threads: the one that reads the configuration. A crash leaves nothing behind.
  */
-#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>

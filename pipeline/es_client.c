@@ -10,7 +10,6 @@
 
 #include <curl/curl.h>
 #include <pthread.h>
-#include <stdio.h>
 
 #include "base/clock.h"
 #include "base/mem.h"

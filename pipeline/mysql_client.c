@@ -17,10 +17,10 @@
 #include <errmsg.h>
 #include <pthread.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
-#include "base/mem.h"
 #include "pipeline/mysql_errors.h"
 
 /* The same text in all sessions, so that what one server takes, every server takes. */

@@ -4,7 +4,6 @@
  */
 #include "pipeline/status.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"

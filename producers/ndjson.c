@@ -1,8 +1,6 @@
 /* NDJSON to changes, over jansson: whole numbers stay exact, repeated names are refused. */
 #include "producers/ndjson.h"
 
-#include <inttypes.h>
-
 #include "producers/text_value.h"
 
 void ls_ndjson_open(struct ls_ndjson *parser, const struct ls_schema *schema)

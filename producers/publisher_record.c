@@ -4,7 +4,6 @@
  *
  * Threads: a record belongs to one thread at a time; it keeps its own memory and reuses it.
  */
-#include <math.h>
 
 #include "base/mem.h"
 #include "producers/publisher.h"

@@ -9,7 +9,6 @@
  * one would make the broker create it where that is allowed.
  * Rejected: checking in open, since a service must be able to start while Kafka is down.
  */
-#include <stdio.h>
 
 #include "base/clock.h"
 #include "producers/publisher.h"

@@ -1,7 +1,6 @@
 /* Values written as text. No locale is asked: a comma never becomes a decimal point. */
 #include "producers/text_value.h"
 
-#include <errno.h>
 #include <locale.h>
 #include <math.h>
 #include <pthread.h>

@@ -3,7 +3,6 @@
  * tool shows what it is. Keys that this program does not know are stepped over: a later one may add
  * some, and a log's identity must not depend on who reads it. Pure.
  */
-#include <inttypes.h>
 #include <msgpack.h>
 
 #include "schema/key.h"

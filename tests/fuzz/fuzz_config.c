@@ -6,10 +6,8 @@
  */
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
-#include "base/mem.h"
 #include "pipeline/config.h"
 
 #define SECRET "not-to-be-told"

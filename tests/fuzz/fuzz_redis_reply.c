@@ -5,7 +5,6 @@
  */
 #include <stdlib.h>
 
-#include "base/mem.h"
 #include "pipeline/redis_cluster.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

@@ -3,8 +3,6 @@
  * that takes little gets little, and that neither ends in a loss, a quarantine or a rebalance.
  */
 #include "base/clock.h"
-#include "base/log.h"
-#include "consumers/breaker.h"
 #include "instance_fixture.h"
 
 TestSuite(breaker_engine, .init = instance_start, .fini = instance_stop, .timeout = 60);

@@ -1,7 +1,6 @@
 /* The base library: what everything else stands on. */
 #include <criterion/criterion.h>
 #include <inttypes.h>
-#include <stdio.h>
 
 #include "base/buf.h"
 #include "base/clock.h"

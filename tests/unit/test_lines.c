@@ -1,7 +1,6 @@
 /* Splitting input into records: any piece size, long lines, CSV quotes, line numbers. */
 #include <criterion/criterion.h>
 #include <pthread.h>
-#include <stdio.h>
 #include <unistd.h>
 
 #include "base/mem.h"

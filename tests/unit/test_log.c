@@ -1,7 +1,6 @@
 /* Log lines as text and JSON: nothing that a value holds can forge or break a line. */
 #include <criterion/criterion.h>
 #include <jansson.h>
-#include <stdio.h>
 
 #include "base/log.h"
 #include "base/mem.h"

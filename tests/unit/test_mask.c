@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/mem.h"
 #include "consumers/mask.h"
 
 static struct ls_schema *schema;
@@ -56,6 +55,16 @@ Test(mask, values_that_elasticsearch_quotes)
     expect(true, "For input string: \"+49 170 1234567\"", "For input string: \"***\"");
     expect(true, "Numeric value (4917012345678) out of range of long",
            "Numeric value (***) out of range of long");
+}
+
+Test(mask, lengths_are_nobodys_and_long_numbers_may_be)
+{
+    expect(true, "key: 70000 bytes, more than the 255 that a key may have",
+           "key: 70000 bytes, more than the 255 that a key may have");
+    expect(true, "field email: 12345 characters, more than 254",
+           "field email: 12345 characters, more than 254");
+    expect(true, "out of range: 4917012345678 bytes", "out of range: *** bytes");
+    expect(true, "out of range: 491701", "out of range: ***");
 }
 
 Test(mask, values_that_mysql_quotes)

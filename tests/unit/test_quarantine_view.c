@@ -1,7 +1,6 @@
 /* What people see of a quarantined record: personal fields masked, nothing that a terminal acts on.
  */
 #include <criterion/criterion.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "cli/quarantine_filter.h"
@@ -136,6 +135,36 @@ Test(quarantine_view, a_key_that_is_personal_is_masked)
     ls_quarantine_print_entry(&sink, &entry, 2000000, false, &arena, &buf);
     ls_quarantine_print_json(&sink, &entry, false, true, &arena, &buf);
     cr_expect_null(strstr(ls_buf_cstr(&buf), "ana@"), "%s", buf.data);
+}
+
+Test(quarantine_view, how_long_a_masked_key_is_stays_to_be_seen)
+{
+    struct ls_quarantine_entry entry = entry_of();
+    entry.key = span("ana@example.com");
+    schema->key.pii = true;
+    ls_quarantine_print_entry(&sink, &entry, 2000000, false, &arena, &buf);
+    cr_expect_not_null(strstr(ls_buf_cstr(&buf), "key: *** (15 bytes)\n"), "%s", buf.data);
+    ls_buf_clear(&buf);
+    ls_quarantine_print_json(&sink, &entry, false, true, &arena, &buf);
+    cr_expect_not_null(strstr(ls_buf_cstr(&buf), "\"key\":\"***\",\"key_bytes\":15"), "%s",
+                       buf.data);
+    cr_expect_str_eq(reason("key: 70000 bytes, more than the 255 that a key may have", false),
+                     "key: 70000 bytes, more than the 255 that a key may have");
+}
+
+Test(quarantine_view, a_null_value_is_said_to_be_one)
+{
+    struct ls_quarantine_entry entry = entry_of();
+    entry.reject = LS_REJECT_NULL_VALUE;
+    entry.class = span("null-value");
+    entry.body = span("");
+    ls_quarantine_print_entry(&sink, &entry, 2000000, false, &arena, &buf);
+    cr_expect_not_null(strstr(ls_buf_cstr(&buf), "record: none, its value is null"), "%s",
+                       buf.data);
+    cr_expect_null(strstr(buf.data, "0 bytes"), "%s", buf.data);
+    ls_buf_clear(&buf);
+    ls_quarantine_print_json(&sink, &entry, false, true, &arena, &buf);
+    cr_expect_not_null(strstr(ls_buf_cstr(&buf), "\"null\":true"), "%s", buf.data);
 }
 
 TestSuite(quarantine_filter);
