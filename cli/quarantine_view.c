@@ -180,12 +180,23 @@ static void print_hex(struct ls_span body, struct ls_buf *buf)
         ls_buf_printf(buf, "  ... %" PRIu32 " more bytes\n", body.len - n);
 }
 
-static void print_record(const struct ls_schema *schema, struct ls_span body, bool show_pii,
-                         struct ls_arena *arena, struct ls_buf *buf)
+static bool is_null(const struct ls_quarantine_entry *entry)
 {
+    return entry->reject == LS_REJECT_NULL_VALUE && entry->body.len == 0;
+}
+
+static void print_record(const struct ls_schema *schema, const struct ls_quarantine_entry *entry,
+                         bool show_pii, struct ls_arena *arena, struct ls_buf *buf)
+{
+    struct ls_span body = entry->body;
     struct ls_envelope envelope;
     struct ls_value *values = NULL;
     struct ls_err err = {0};
+    if (is_null(entry)) {
+        ls_buf_append_str(buf, "record: none, its value is null (a tombstone of Kafka), which no "
+                               "store takes for a delete: publish a delete instead\n");
+        return;
+    }
     if (ls_wire_decode(schema, body.data, body.len, arena, &envelope, &values, &err) == 0) {
         ls_buf_printf(buf, "record: %s, schema version %" PRIu32 "%s",
                       envelope.op == LS_OP_DELETE ? "delete" : "put", envelope.schema_version,
@@ -230,7 +241,7 @@ void ls_quarantine_print_entry(const struct ls_sink_config *sink,
     ls_buf_append_str(buf, "\nreason: ");
     ls_quarantine_print_reason(schema, entry->text, show_pii, buf);
     ls_buf_append_char(buf, '\n');
-    print_record(schema, entry->body, show_pii, arena, buf);
+    print_record(schema, entry, show_pii, arena, buf);
 }
 
 /* A JSON string of what may be any bytes: as it is, or as it is shown where it is not UTF-8. */
@@ -280,14 +291,20 @@ static json_t *fields_json(const struct ls_schema *schema, const struct ls_value
     return fields;
 }
 
-static void add_record(json_t *object, const struct ls_schema *schema, struct ls_span body,
-                       bool show_pii, struct ls_arena *arena)
+static void add_record(json_t *object, const struct ls_schema *schema,
+                       const struct ls_quarantine_entry *entry, bool show_pii,
+                       struct ls_arena *arena)
 {
+    struct ls_span body = entry->body;
     struct ls_envelope envelope;
     struct ls_value *values = NULL;
     struct ls_err err = {0};
     bool readable =
         ls_wire_decode(schema, body.data, body.len, arena, &envelope, &values, &err) == 0;
+    if (is_null(entry)) {
+        json_object_set_new(object, "null", json_true());
+        return;
+    }
     json_object_set_new(object, "bytes", json_integer(body.len));
     if (readable) {
         json_object_set_new(object, "deleted", json_boolean(envelope.op == LS_OP_DELETE));
@@ -331,7 +348,7 @@ void ls_quarantine_print_json(const struct ls_sink_config *sink,
     json_object_set_new(object, "reason", json_stringn(ls_buf_cstr(&reason), reason.len));
     json_object_set_new(object, "attempts", json_integer(entry->attempts));
     if (with_record)
-        add_record(object, schema, entry->body, show_pii, arena);
+        add_record(object, schema, entry, show_pii, arena);
     char *text = json_dumps(object, JSON_COMPACT);
     ls_text_show_json(buf, text ? text : "{}", text ? strlen(text) : 2);
     ls_buf_append_char(buf, '\n');

@@ -11,7 +11,10 @@
 #include "base/buf.h"
 #include "base/mem.h"
 
-enum { DIGITS_MAX = 4 }; /* longer numbers may be somebody's */
+enum {
+    DIGITS_MAX = 4, /* longer numbers may be somebody's */
+    LENGTH_DIGITS_MAX = 8,
+};
 
 /* Words of stores that are no values: types of fields. */
 static const char *const types[] = {
@@ -141,6 +144,14 @@ static bool is_port(const char *text, size_t at, size_t digits)
     return false;
 }
 
+/* The digits at text[at] as a length, which says nothing of whom it is about: `70000 bytes`. */
+static bool is_length(const char *text, size_t at, size_t digits)
+{
+    const char *after = text + at + digits;
+    return digits <= LENGTH_DIGITS_MAX &&
+           (strncmp(after, " bytes", 6) == 0 || strncmp(after, " characters", 11) == 0);
+}
+
 static void mask_all(const struct ls_schema *schema, const char *text, size_t at,
                      struct ls_buf *ret)
 {
@@ -149,7 +160,8 @@ static void mask_all(const struct ls_schema *schema, const char *text, size_t at
         size_t digits = strspn(text + at, "0123456789");
         if (close != 0) {
             at = append_quoted(schema, text, at, close, ret);
-        } else if (digits > DIGITS_MAX && !is_port(text, at, digits)) {
+        } else if (digits > DIGITS_MAX && !is_port(text, at, digits) &&
+                   !is_length(text, at, digits)) {
             ls_buf_append_str(ret, "***");
             at += digits;
         } else {
