@@ -311,14 +311,37 @@ static int check_entities(const struct ls_config *config, const struct ls_sink_c
     return LS_EXIT_OK;
 }
 
-/* A schema is released when every store of the configuration has it, not only those of --sink. */
-static bool all_chosen(const struct ls_config *config, const struct ls_entity_config *entity,
-                       size_t n_chosen)
+static size_t count_sinks(const struct ls_config *config, const struct ls_entity_config *entity)
 {
     size_t n = 0;
     for (size_t i = 0; i < config->n_sinks; i++)
         n += config->sinks[i].entity == entity;
-    return n_chosen >= n;
+    return n;
+}
+
+/*
+ * A schema is released when every store of the configuration has it, not only those of --sink: says
+ * what is so, and what releases it. 0, or the exit code where Kafka could not tell.
+ */
+static int say_unreleased(const struct ls_config *config, const struct ls_schema *schema,
+                          size_t chosen, size_t n)
+{
+    uint32_t released = 0;
+    struct ls_err err = {0};
+    if (ls_schema_check_released(config, schema, &released, &err) < 0) {
+        ls_cli_error("%s", err.text);
+        return err.code == LS_SCHEMA_INCOMPATIBLE ? LS_EXIT_CONFIG : LS_EXIT_FAILED;
+    }
+    if (released >= schema->version)
+        ls_cli_error("%s: schema version %" PRIu32 " was released already", schema->entity,
+                     schema->version);
+    else
+        ls_cli_error(
+            "%s: schema version %" PRIu32 " was applied to %zu of %zu stores, so it is "
+            "not released yet: records of it would halt the sinks of the others. `lockstep "
+            "schema apply` without --sink applies it to those too and releases it",
+            schema->entity, schema->version, chosen, n);
+    return LS_EXIT_OK;
 }
 
 static int release_entities(const struct ls_config *config,
@@ -329,10 +352,11 @@ static int release_entities(const struct ls_config *config,
         size_t chosen = count_chosen(&config->entities[i], sinks, n);
         if (chosen == 0)
             continue;
-        if (!all_chosen(config, &config->entities[i], chosen)) {
-            ls_cli_error("%s: version %" PRIu32 " is not released by this, as --sink left stores "
-                         "out; `lockstep schema apply` without it does",
-                         schema->entity, schema->version);
+        size_t n_sinks = count_sinks(config, &config->entities[i]);
+        if (chosen < n_sinks) {
+            int code = say_unreleased(config, schema, chosen, n_sinks);
+            if (code != LS_EXIT_OK)
+                return code;
             continue;
         }
         bool fresh = false;
