@@ -132,7 +132,12 @@ static const struct ls_option sink_options[] = {
      .read = ls_config_read_nodes,
      .expected = "a list of host:port",
      .meaning = "Nodes of the Redis Cluster to start from; the rest is found. Port 6379 unless "
-                "given."},
+                "given. lockstep follows the addresses that the cluster itself names (CLUSTER "
+                "SLOTS, MOVED). So behind a proxy, of TLS for one, each node must announce its "
+                "proxy: cluster-announce-ip and cluster-announce-port (that one even where the "
+                "proxy speaks TLS, as the node then sees a plain connection), and "
+                "cluster-announce-bus-port where the other nodes can reach it. Otherwise all but "
+                "the nodes that are named here are spoken to past the proxy, or not at all."},
 
     {.name = "urls",
      .type = LS_OPTION_READ,
