@@ -15,6 +15,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "pipeline/kafka_property.h"
 #include "pipeline/kafka_refusal.h"
 
 enum { TROUBLE_LOG_MS = 10000, END_S = 5 };
@@ -111,9 +112,12 @@ static int set_all(rd_kafka_conf_t *conf, const struct ls_config *config, rd_kaf
     if (set_property(conf, "bootstrap.servers", config->brokers, err) < 0 ||
         set_property(conf, "client.id", id, err) < 0 || set_laws(conf, type, err) < 0)
         return -1;
-    for (size_t i = 0; i < config->n_properties; i++)
-        if (set_property(conf, config->properties[i].name, config->properties[i].value, err) < 0)
+    for (size_t i = 0; i < config->n_properties; i++) {
+        const struct ls_property *property = &config->properties[i];
+        if (ls_kafka_property_is_for(property->name, type) &&
+            set_property(conf, property->name, property->value, err) < 0)
             return -1;
+    }
     return set_pairs(conf, extra, err);
 }
 

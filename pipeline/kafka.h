@@ -22,7 +22,7 @@ enum {
 };
 
 /*
- * A client of that type with bootstrap.servers, the configured properties, client.id
+ * A client of that type with bootstrap.servers, the configured properties of its type, client.id
  * `lockstep-<role>`, log lines routed to ls_log, what the laws ask of every client (producer: acks
  * of all, idempotence, murmur2_random; consumer: no automatic commit, earliest, read_committed;
  * neither makes topics), then `extra` (name, value pairs, NULL-ended or NULL), which wins. `conf`

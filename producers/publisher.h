@@ -110,7 +110,8 @@ enum lockstep_code ls_publisher_error(struct lockstep_error *error, enum lockste
  * A conf with brokers, properties, log and error callbacks; the caller owns it. NULL and err if a
  * property is refused.
  */
-rd_kafka_conf_t *ls_publisher_conf(lockstep_publisher *publisher, struct ls_err *err);
+rd_kafka_conf_t *ls_publisher_conf(lockstep_publisher *publisher, rd_kafka_type_t type,
+                                   struct ls_err *err);
 
 /* What a record takes of the memory in flight, and giving it back when it was reported. */
 static inline size_t ls_publisher_bytes_of(size_t body_len, size_t key_len)

@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "pipeline/kafka_property.h"
 #include "pipeline/topics.h"
 #include "producers/publisher.h"
 #include "schema/key.h"
@@ -77,7 +78,8 @@ static void on_log(const rd_kafka_t *client, int level, const char *facility, co
         publisher->on_log(publisher->log_opaque, level, text);
 }
 
-rd_kafka_conf_t *ls_publisher_conf(lockstep_publisher *publisher, struct ls_err *err)
+rd_kafka_conf_t *ls_publisher_conf(lockstep_publisher *publisher, rd_kafka_type_t type,
+                                   struct ls_err *err)
 {
     char text[256];
     rd_kafka_conf_t *conf = rd_kafka_conf_new();
@@ -85,7 +87,8 @@ rd_kafka_conf_t *ls_publisher_conf(lockstep_publisher *publisher, struct ls_err 
         rd_kafka_conf_set(conf, "bootstrap.servers", publisher->brokers, text, sizeof(text)) == 0 &&
         rd_kafka_conf_set(conf, "client.id", "lockstep-publisher", text, sizeof(text)) == 0;
     for (size_t i = 0; good && i < publisher->n_properties; i++)
-        good = rd_kafka_conf_set(conf, publisher->properties[i].name,
+        good = !ls_kafka_property_is_for(publisher->properties[i].name, type) ||
+               rd_kafka_conf_set(conf, publisher->properties[i].name,
                                  publisher->properties[i].value, text, sizeof(text)) == 0;
     if (!good) {
         /* librdkafka's text may quote the value, which may be a secret: only names are told */
@@ -287,7 +290,7 @@ static bool has_property(const lockstep_publisher *publisher, const char *name)
 
 static int start_producer(lockstep_publisher *publisher, struct ls_err *err)
 {
-    rd_kafka_conf_t *conf = ls_publisher_conf(publisher, err);
+    rd_kafka_conf_t *conf = ls_publisher_conf(publisher, RD_KAFKA_PRODUCER, err);
     if (conf == NULL)
         return -1;
     char timeout[16], text[256];

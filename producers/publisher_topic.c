@@ -152,7 +152,7 @@ static int check_with(lockstep_publisher *publisher, struct ls_publisher_entity 
 
 static rd_kafka_t *new_consumer(lockstep_publisher *publisher, struct ls_err *err)
 {
-    rd_kafka_conf_t *conf = ls_publisher_conf(publisher, err);
+    rd_kafka_conf_t *conf = ls_publisher_conf(publisher, RD_KAFKA_CONSUMER, err);
     if (conf == NULL)
         return NULL;
     char text[256];

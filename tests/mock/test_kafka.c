@@ -11,6 +11,7 @@
 #include "base/mem.h"
 #include "mock_kafka.h"
 #include "pipeline/kafka.h"
+#include "pipeline/kafka_property.h"
 #include "pipeline/schema_release.h"
 #include "pipeline/topics.h"
 #include "pipeline/topics_admin.h"
@@ -108,6 +109,54 @@ static void expect_property(rd_kafka_t *client, const char *name, const char *ex
     size_t size = sizeof(value);
     cr_expect_eq(rd_kafka_conf_get(rd_kafka_conf(client), name, value, &size), RD_KAFKA_CONF_OK);
     cr_expect_str_eq(value, expected, "%s is %s", name, value);
+}
+
+Test(kafka, each_client_is_given_the_properties_of_its_type_alone)
+{
+    struct ls_property properties[] = {
+        {(char *)(uintptr_t) "linger.ms", (char *)(uintptr_t) "7"},
+        {(char *)(uintptr_t) "fetch.min.bytes", (char *)(uintptr_t) "3"},
+        {(char *)(uintptr_t) "socket.timeout.ms", (char *)(uintptr_t) "5000"},
+    };
+    mock.config.properties = properties;
+    mock.config.n_properties = LS_COUNT(properties);
+    struct ls_err err = {0};
+    rd_kafka_t *producer =
+        ls_kafka_client(&mock.config, RD_KAFKA_PRODUCER, "test", NULL, NULL, &err);
+    rd_kafka_t *consumer =
+        ls_kafka_client(&mock.config, RD_KAFKA_CONSUMER, "test", NULL, NULL, &err);
+    cr_assert(producer != NULL && consumer != NULL, "%s", err.text);
+    expect_property(producer, "linger.ms", "7");
+    expect_property(producer, "fetch.min.bytes", "1");
+    expect_property(producer, "socket.timeout.ms", "5000");
+    expect_property(consumer, "linger.ms", "5");
+    expect_property(consumer, "fetch.min.bytes", "3");
+    expect_property(consumer, "socket.timeout.ms", "5000");
+    rd_kafka_destroy(producer);
+    rd_kafka_destroy(consumer);
+    mock.config.n_properties = 0;
+}
+
+Test(kafka, a_property_is_for_those_that_librdkafka_says)
+{
+    static const struct {
+        const char *name;
+        bool producer, consumer;
+    } cases[] = {
+        {"linger.ms", true, false},
+        {"compression.type", true, false},
+        {"message.timeout.ms", true, false}, /* of topics */
+        {"fetch.min.bytes", false, true},
+        {"session.timeout.ms", false, true},
+        {"security.protocol", true, true},
+        {"linger", true, true}, /* none: told by whoever sets it */
+    };
+    for (size_t i = 0; i < LS_COUNT(cases); i++) {
+        cr_expect_eq(ls_kafka_property_is_for(cases[i].name, RD_KAFKA_PRODUCER), cases[i].producer,
+                     "%s", cases[i].name);
+        cr_expect_eq(ls_kafka_property_is_for(cases[i].name, RD_KAFKA_CONSUMER), cases[i].consumer,
+                     "%s", cases[i].name);
+    }
 }
 
 Test(kafka, clients_keep_the_laws_and_extra_properties_win)
