@@ -18,6 +18,10 @@
     "; check user, password or api key of the sink (workers read them at their start: restart " \
     "them after a change)"
 
+#define TOO_LARGE                                                                             \
+    "; it refuses the size of the request: raise http.max_content_length, or the limit of a " \
+    "proxy before it (nginx: client_max_body_size)"
+
 static const struct es_error {
     const char *type;
     enum ls_verdict verdict;
@@ -118,6 +122,9 @@ int ls_es_reply_err(struct ls_err *err, long status, const char *body, size_t le
         reason = "no reason given";
 
     struct ls_es_judgement judged = ls_es_judge(status, type, strlen(type));
+    /* Bulks of documents are cut smaller instead; what comes here is small as it is. */
+    if (status == 413)
+        judged = judgement(LS_FATAL, TOO_LARGE);
     enum ls_err_class class = judged.class;
     if (class == LS_ERR_NONE || class == LS_ERR_POISON)
         class = LS_ERR_UNKNOWN;

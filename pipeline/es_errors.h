@@ -32,7 +32,8 @@ size_t ls_es_reason_length(const char *reason, size_t len);
 
 /*
  * The error of a whole reply that is not 2xx, from its JSON if it is JSON, as class and text with
- * status as code. What only an item can be (stale, poison) is UNKNOWN here. Returns -1.
+ * status as code. What only an item can be (stale, poison) is UNKNOWN here; 413 is FATAL, as it is
+ * for those whose requests can be no smaller. Returns -1.
  */
 int ls_es_reply_err(struct ls_err *err, long status, const char *body, size_t len);
 

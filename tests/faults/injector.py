@@ -32,6 +32,10 @@ def bulks(path):
     return "/_bulk" in path
 
 
+def marks(path):
+    return "/_bulk" in path and "_seq_no" in path
+
+
 def looks(path):
     """What asks which data the index holds."""
     return "/_cluster/state" in path or "/_stats" in path

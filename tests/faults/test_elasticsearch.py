@@ -173,6 +173,16 @@ class TooLarge(unittest.TestCase):
                     report = story.verify(expect=1)
                     self.assertEqual(report["sinks"][0]["counts"]["quarantined"], 1, report)
 
+    def test_marks_that_no_request_can_hold_halt_the_sink_and_name_the_limits(self):
+        with spoilable("es413c") as (story, proxy):
+            with proxy.spoil(injector.answer(413), injector.marks):
+                story.more()
+                now = story.wait_state("HALTED", "raise http.max_content_length")
+                self.assertEqual(now["poison"], 0, now)
+            self.assertGreater(proxy.answered[413], 0)
+            story.wait("goes on by itself", lambda now: now["state"] == "RUNNING")
+            story.settled()
+
 
 class FullQueue(unittest.TestCase):
     def test_items_that_a_full_write_queue_refuses_go_again_and_the_others_do_not(self):

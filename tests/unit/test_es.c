@@ -409,6 +409,15 @@ Test(es, a_missing_index_names_the_command_that_makes_it)
     cr_assert_not_null(strstr(err.text, "no such index [m]; `lockstep schema apply` creates it"));
 }
 
+Test(es, a_request_that_can_be_no_smaller_and_is_too_large_says_which_limits_to_raise)
+{
+    struct ls_err err = {0};
+    cr_assert_eq(ls_es_reply_err(&err, 413, "", 0), -1);
+    cr_assert_eq(err.class, LS_ERR_FATAL);
+    cr_assert_eq(err.code, 413);
+    cr_assert_not_null(strstr(err.text, "raise http.max_content_length"), "%s", err.text);
+}
+
 Test(es, a_full_disk_says_what_a_person_does_about_it)
 {
     static const char type[] = "cluster_block_exception";
