@@ -1,8 +1,9 @@
 /*
  * Looks of an Elasticsearch lane (law 6), as requests beside the bulks, one at a time: the set-up
- * and whether there is data (where the look asks for that), which data the index holds, and the
- * marks. The same questions as es_store.c's, by the same readers of the answers; but a blocking
- * handle was rejected, since a node that answers slowly would hold up the bulks for as long.
+ * and whether there is data (where the look asks for that), which data the index holds, whether
+ * readers see it, and the marks. The same questions as es_store.c's, by the same readers of the
+ * answers; but a blocking handle was rejected, since a node that answers slowly would hold up the
+ * bulks for as long.
  *
  * After an exchange that failed, the lane is in doubt: the same requests without a unit ask which
  * data the index holds, before any mark is written. Where it is other data than before, the
@@ -20,7 +21,7 @@
 
 enum { COMPARE_AGAIN_MS = 250 }; /* between two comparisons, of which the first failed */
 
-enum step { SETTINGS, INDEX, REFRESH, COUNT, STATE, STATS, MARKS, STEPS };
+enum step { SETTINGS, INDEX, REFRESH, COUNT, STATE, STATS, READERS, MARKS, STEPS };
 
 static const struct {
     const char *method;
@@ -29,7 +30,7 @@ static const struct {
     [SETTINGS] = {"GET", NULL}, [INDEX] = {"GET", NULL},
     [REFRESH] = {"POST", ""},   [COUNT] = {"POST", LS_ES_COUNT_DATA},
     [STATE] = {"GET", NULL},    [STATS] = {"GET", NULL},
-    [MARKS] = {"POST", NULL},
+    [READERS] = {"GET", NULL},  [MARKS] = {"POST", NULL},
 };
 
 struct es_lane_look {
@@ -62,6 +63,7 @@ struct es_lane_look *ls_es_lane_look_new(struct es_lane *lane)
     look->paths[COUNT] = ls_asprintf("/%s" LS_ES_COUNT_PATH, config->index);
     look->paths[STATE] = ls_es_incarnation_state_path(config->index);
     look->paths[STATS] = ls_es_incarnation_stats_path(config->index);
+    look->paths[READERS] = ls_es_setup_readers_path(config);
     look->paths[MARKS] = ls_asprintf("/%s/_mget", config->index);
     return look;
 }
@@ -204,6 +206,21 @@ static void compare(struct es_lane_look *look)
     lane->answered = false;
 }
 
+/* Whether readers see the index: that stops nothing, since what is written to it stays right. */
+static int take_readers(struct es_lane_look *look, struct ls_span reply, struct ls_err *err)
+{
+    char text[LS_LANE_WARNING_MAX];
+    json_t *root = json_loadb(reply.data, reply.len, 0, NULL);
+    if (!json_is_object(root)) {
+        json_decref(root);
+        return ls_err_set(err, LS_ERR_RETRY, 0, "the answer about its alias is cut or is not JSON");
+    }
+    bool wrong = ls_es_setup_readers(look->lane->sink->config, root, text, sizeof(text));
+    json_decref(root);
+    ls_lane_warn(look->lane->lane, wrong, text);
+    return 0;
+}
+
 static int take_marks(struct es_lane_look *look, struct ls_span reply, struct ls_err *err)
 {
     struct ls_unit *unit = look->unit;
@@ -237,6 +254,8 @@ static int take(struct es_lane_look *look, struct ls_span reply, struct ls_err *
             return -1;
         compare(look);
         return 0;
+    case READERS:
+        return take_readers(look, reply, err);
     case MARKS:
         return take_marks(look, reply, err);
     default:
@@ -269,7 +288,13 @@ bool ls_es_lane_look_finish(struct es_lane_look *look, struct ls_es_call *call)
     long status = 0;
     int rc = -1;
     enum ls_es_outcome outcome = ls_es_call_outcome(call, &status, &reply, &err);
-    if (outcome == LS_ES_ANSWERED && status >= 200 && status <= 299)
+    bool told = status >= 200 && status <= 299;
+    told |= status == 404 && look->step == READERS; /* no index has the alias */
+    /* A sink that may write its index and not read aliases does its work all the same. */
+    bool skipped = !told && status < 500 && look->step == READERS;
+    if (outcome == LS_ES_ANSWERED && skipped)
+        rc = 0;
+    else if (outcome == LS_ES_ANSWERED && told)
         rc = take(look, reply, &err);
     else if (outcome == LS_ES_ANSWERED)
         ls_es_reply_err(&err, status, reply.data, reply.len);

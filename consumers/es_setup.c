@@ -188,6 +188,59 @@ static void diff_alias(const struct ls_es_setup *setup, struct ls_es_report *rep
     json_decref(filter);
 }
 
+char *ls_es_setup_readers_path(const struct ls_sink_config *config)
+{
+    return ls_asprintf("/_alias/%s", config->alias);
+}
+
+bool ls_es_setup_readers(const struct ls_sink_config *config, const json_t *reply, char *text,
+                         size_t size)
+{
+    json_t *ours = NULL;
+    const char *index, *other = NULL;
+    json_t *entry;
+    text[0] = '\0';
+    json_object_foreach((json_t *)(uintptr_t)reply, index, entry)
+    {
+        json_t *alias = json_object_get(json_object_get(entry, "aliases"), config->alias);
+        if (alias == NULL)
+            continue;
+        if (strcmp(index, config->index) == 0)
+            ours = alias;
+        else
+            other = index;
+    }
+    if (ours == NULL && other == NULL) {
+        snprintf(text, size,
+                 "no index has the alias %s: readers find nothing; " APPLY " puts it on index %s",
+                 config->alias, config->index);
+        return true;
+    }
+    if (ours == NULL) {
+        snprintf(text, size,
+                 "the alias %s is on index %s: readers do not see index %s; if nobody switched "
+                 "them, move it back",
+                 config->alias, other, config->index);
+        return false;
+    }
+    if (other != NULL) {
+        snprintf(text, size,
+                 "the alias %s is on index %s and on index %s: readers see members twice; remove "
+                 "it from one",
+                 config->alias, config->index, other);
+        return true;
+    }
+    json_t *filter = ls_es_own_json(ls_es_alias_filter(config->entity->schema));
+    bool hides = json_equal(json_object_get(ours, "filter"), filter) == 1;
+    json_decref(filter);
+    if (!hides)
+        snprintf(text, size,
+                 "the alias %s on index %s does not hide deleted documents and marks from "
+                 "readers; put it on again with the filter that `lockstep schema show --es` prints",
+                 config->alias, config->index);
+    return !hides;
+}
+
 /* Whether action.auto_create_index as set would create our index: "false", "true", or +a*,-b*. */
 static bool creates_index(const char *setting, const char *index)
 {

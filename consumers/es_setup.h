@@ -8,6 +8,7 @@
 #define LS_CONSUMERS_ES_SETUP_H
 
 #include <jansson.h>
+#include <stdbool.h>
 
 #include "consumers/store.h"
 
@@ -32,6 +33,16 @@ void ls_es_setup_free(struct ls_es_setup *setup);
 
 /* What correctness rests on: FATAL names the first thing that is wrong. */
 int ls_es_setup_check(const struct ls_es_setup *setup, struct ls_err *err);
+
+/*
+ * Whether readers see what the sink writes: the answer to GET this path, of status 200 or 404. What
+ * is not as it is after `schema apply` goes into text[size], with what to do; "" where all is. No
+ * reason to stop: what is written stays right. Returns whether it is wrong in any case; an alias
+ * that is elsewhere may have been switched there. The caller frees the path.
+ */
+char *ls_es_setup_readers_path(const struct ls_sink_config *config);
+bool ls_es_setup_readers(const struct ls_sink_config *config, const json_t *reply, char *text,
+                         size_t size);
 
 /* Lines of a report, counted. */
 struct ls_es_report {

@@ -103,6 +103,11 @@ static double rewinds(const struct page *page, size_t i, const struct ls_stats_v
     return (double)view->rewinds;
 }
 
+static double warned(const struct page *page, size_t i, const struct ls_stats_view *view)
+{
+    return view->wrong;
+}
+
 static double heartbeats_failed(const struct page *page, size_t i, const struct ls_stats_view *view)
 {
     return (double)view->heartbeats_failed;
@@ -145,6 +150,10 @@ static const struct per_sink per_sink[] = {
      progress_age},
     {"lockstep_loop_age_seconds", LS_METRIC_GAUGE,
      "Time since the sink's loop turned; beyond 30 the process is not healthy.", loop_age},
+    {"lockstep_store_warning", LS_METRIC_GAUGE,
+     "1 while something about the store is wrong that stops no writes, as readers that do not see "
+     "them; /readyz and `lockstep status` say what.",
+     warned},
     {"lockstep_looks_total", LS_METRIC_COUNTER,
      "Times that the marks in the store were read to see whether it went back.", looks},
     {"lockstep_rewinds_total", LS_METRIC_COUNTER,

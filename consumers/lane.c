@@ -39,7 +39,10 @@ struct ls_lane {
     unsigned index;
     pthread_t thread;
     atomic_uint_least64_t incarnation;
-    char doubt[256]; /* why it changed last; under the queue's lock */
+    /* Under the queue's lock: */
+    char doubt[256]; /* why it changed last */
+    char warning[LS_LANE_WARNING_MAX];
+    bool wrong; /* of the warning */
 };
 
 static void signal_fd(int fd)
@@ -175,6 +178,23 @@ void ls_lane_doubt(struct ls_lane *lane, char *why, size_t size)
     pthread_mutex_lock(&lane->queue.lock);
     snprintf(why, size, "%s", lane->doubt);
     pthread_mutex_unlock(&lane->queue.lock);
+}
+
+void ls_lane_warn(struct ls_lane *lane, bool wrong, const char *text)
+{
+    pthread_mutex_lock(&lane->queue.lock);
+    snprintf(lane->warning, sizeof(lane->warning), "%s", text);
+    lane->wrong = wrong;
+    pthread_mutex_unlock(&lane->queue.lock);
+}
+
+bool ls_lane_warning(struct ls_lane *lane, char *text, size_t size)
+{
+    pthread_mutex_lock(&lane->queue.lock);
+    snprintf(text, size, "%s", lane->warning);
+    bool wrong = lane->wrong;
+    pthread_mutex_unlock(&lane->queue.lock);
+    return wrong;
 }
 
 void ls_lane_submit_as(struct ls_lane *lane, struct ls_unit *unit, uint64_t incarnation)

@@ -24,6 +24,10 @@ uint64_t ls_lane_incarnation(const struct ls_lane *lane);
 /* Why it was unsure last, into why[size]; "" if never. Thread-safe. */
 void ls_lane_doubt(struct ls_lane *lane, char *why, size_t size);
 
+/* What the lane warned of last, into text[size], "" if nothing; returns its `wrong`. Thread-safe.
+ */
+bool ls_lane_warning(struct ls_lane *lane, char *text, size_t size);
+
 /* Gives a unit to the lane, which owns it until it comes back. */
 void ls_lane_submit(struct ls_lane *lane, struct ls_unit *unit);
 /*

@@ -13,8 +13,10 @@
  */
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "consumers/report_impl.h"
 #include "pipeline/ends.h"
@@ -138,6 +140,18 @@ static void observe_lanes(const struct ls_instance *instance, struct ls_stats_vi
     }
 }
 
+/* What lanes warn of, told when it is new; the first one's stands for all. */
+static void observe_warnings(const struct ls_instance *instance, struct ls_stats_view *view)
+{
+    char text[LS_LANE_WARNING_MAX] = "";
+    view->wrong = false;
+    for (unsigned i = 0; i < instance->n_lanes && text[0] == '\0'; i++)
+        view->wrong = ls_lane_warning(instance->lanes[i].lane, text, sizeof(text));
+    if (strcmp(text, view->warning) != 0 && text[0] != '\0')
+        ls_log(LS_LOG_WARN, "store", "sink", instance->sink_config->name, "text", text, NULL);
+    snprintf(view->warning, sizeof(view->warning), "%s", text);
+}
+
 /* Others have all partitions, and it has been so for a while since this one joined the group. */
 static bool is_standby(struct ls_instance *instance, int64_t now_ms)
 {
@@ -167,6 +181,7 @@ void ls_observe(struct ls_instance *instance)
     for (int32_t i = 0; i < instance->n_partitions; i++)
         left |= observe_partition(instance, i, now_ms, times[i]);
     observe_lanes(instance, view);
+    observe_warnings(instance, view);
     for (unsigned i = 0; i < instance->n_lanes; i++)
         left |= instance->lanes[i].n_batches > 0;
     uint64_t settled = ls_observe_settled(instance);

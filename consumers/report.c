@@ -306,6 +306,8 @@ void ls_report_state(struct ls_instance *instance, enum ls_state state, const ch
         state = look_into(instance, now_ms, text, sizeof(text));
     else if (state != LS_STATE_STUCK)
         report->explained_ms = now_ms;
+    if (state == LS_STATE_RUNNING) /* what stops nothing is no state, but to be known */
+        snprintf(text, sizeof(text), "%s", report->view.warning);
     /* The failure that was reported last is known by its text: as it may be seen. */
     if (reason != NULL && strcmp(reason, report->raw) == 0)
         reason = instance->last_error;

@@ -84,6 +84,8 @@ void ls_unit_fail(struct ls_unit *unit, const struct ls_err *err);
 /* Keeps err in unit->err if it is worse than what is there. */
 void ls_unit_note(struct ls_unit *unit, const struct ls_err *err);
 
+enum { LS_LANE_WARNING_MAX = 400 };
+
 /* The lane's end of its queue. Thread-safe. */
 struct ls_lane;
 /*
@@ -101,6 +103,11 @@ void ls_lane_complete(struct ls_lane *lane, struct ls_unit *unit);
  * reads again from the marks. why is for people: what was found, and where.
  */
 void ls_lane_unsure(struct ls_lane *lane, const char *why);
+/*
+ * Says what a person should know of the store that stops nothing, as it was found now; "": nothing
+ * any more. `wrong` where somebody has to act; else it may be as it should be.
+ */
+void ls_lane_warn(struct ls_lane *lane, bool wrong, const char *text);
 /* Whether the unit's marks may be written: nothing was in doubt since it was given. */
 bool ls_lane_may_mark(struct ls_lane *lane, const struct ls_unit *unit);
 /* True when the lane shall finish what it has taken and return from run_lane. */

@@ -13,6 +13,7 @@
 #define LS_CONSUMERS_STATS_H
 
 #include "consumers/breaker.h"
+#include "consumers/sink.h"
 #include "pipeline/config.h"
 #include "pipeline/heartbeat.h"
 #include "pipeline/metrics.h"
@@ -39,6 +40,8 @@ struct ls_lane_stats {
 struct ls_stats_view {
     enum ls_state state;
     char reason[LS_HEARTBEAT_TEXT_MAX];
+    char warning[LS_LANE_WARNING_MAX]; /* what stops nothing and a person should know; "" nothing */
+    bool wrong;                        /* ... and should act on */
     bool standby; /* WAITING because others have all partitions: nothing is wrong */
     uint64_t counts[LS_VERDICTS];
     uint64_t consumed;

@@ -6,10 +6,12 @@ proxy does that (injector.py).
 import contextlib
 import json
 import os
+import re
 import signal
 import unittest
 
 import injector
+import requests
 import servers
 import stores
 from elastic import DISK, SINK, ElasticStory, Node
@@ -32,11 +34,11 @@ def setUpModule():
 
 
 @contextlib.contextmanager
-def caught_up(name, node=None, port=None, **options):
+def caught_up(name, node=None, port=None, run=(), **options):
     """(story, worker), with some hundred members in the index."""
     with ElasticStory(name, node or spare, port, **options) as story:
         story.more()
-        with story.worker() as worker:
+        with story.worker("--all", *run) as worker:
             story.wait_caught_up()
             yield story, worker
 
@@ -304,6 +306,44 @@ class ReadOnly(unittest.TestCase):
                 self.retries_until(story, lambda: block(story), lambda: unblock(story))
             finally:
                 spare.cluster_settings({name: None for name in {**every, **full}})
+
+
+class Readers(unittest.TestCase):
+    """The alias is not the workers' way to the index, so only a look can tell what readers see."""
+
+    def told(self, name, says, *actions):
+        """(story, the worker's page) once these actions on aliases were noticed."""
+        story, worker = self.enterContext(caught_up(name, run=("--listen", "127.0.0.1:0")))
+        self.assertEqual(story.now()["reason"], "")
+        spare.call("POST", "/_aliases", {"actions": list(actions)})
+        now = story.wait_state("RUNNING", says)
+        self.assertIn(says, now["reason"], "a state that is fine, and something to know")
+        worker.wait_for_log(says)
+        story.more()
+        story.settled()
+        url = re.search(r"listen=([0-9.:]+)", worker.log()).group(1)
+        return story, requests.get(f"http://{url}/metrics", timeout=10).text
+
+    def warned(self, story, value):
+        return f'lockstep_store_warning{{entity="{story.entity}",sink="{SINK}"}} {value}\n'
+
+    def test_an_alias_that_was_removed_is_told_until_it_is_put_back(self):
+        remove = {"remove": {"index": "esalias-000001", "alias": "esalias"}}
+        story, page = self.told("esalias", "no index has the alias esalias", remove)
+        self.assertIn(self.warned(story, 1), page)
+        story.lockstep("schema", "apply")
+        story.wait("nothing is left to tell", lambda now: now["reason"] == "")
+
+    def test_an_alias_that_is_on_another_index_is_told_and_no_alarm(self):
+        spare.call("PUT", "/esmoved-000002")
+        self.addCleanup(spare.call, "DELETE", "/esmoved-000002")
+        story, page = self.told(
+            "esmoved",
+            "the alias esmoved is on index esmoved-000002",
+            {"remove": {"index": "esmoved-000001", "alias": "esmoved"}},
+            {"add": {"index": "esmoved-000002", "alias": "esmoved"}},
+        )
+        self.assertIn(self.warned(story, 0), page)
 
 
 class KilledNode(unittest.TestCase):

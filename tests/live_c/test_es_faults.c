@@ -102,6 +102,8 @@ static bool answer_look(int fd, const char *path)
             "{\"indices\":{\"%s\":{\"uuid\":\"u\",\"shards\":{\"0\":[{\"routing\":"
             "{\"primary\":true},\"commit\":{\"user_data\":{\"history_uuid\":\"%d\"}}}]}}}}",
             f->index, atomic_load(&server.history));
+    } else if (strstr(path, "/_alias/") != NULL) {
+        ls_buf_printf(&body, "{\"%s\":{\"aliases\":{\"%s\":{}}}}", f->index, f->alias);
     } else if (strstr(path, "/_mget") != NULL) {
         ls_buf_append_str(&body, "{\"docs\":[");
         for (int i = 0; i < ES_PARTITIONS; i++)

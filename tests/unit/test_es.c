@@ -8,7 +8,10 @@
 #include "consumers/es_image.h"
 #include "consumers/es_json.h"
 #include "consumers/es_reply.h"
+#include "consumers/es_setup.h"
+#include "consumers/sink.h"
 #include "pipeline/es_errors.h"
+#include "schema/es_mapping.h"
 #include "schema/key.h"
 
 static const char schema_text[] = "entity: thing\n"
@@ -407,6 +410,53 @@ Test(es, a_missing_index_names_the_command_that_makes_it)
     cr_assert_eq(err.code, 404);
     cr_assert_str_eq(err.name, "index_not_found_exception");
     cr_assert_not_null(strstr(err.text, "no such index [m]; `lockstep schema apply` creates it"));
+}
+
+/* What is said of readers, where the alias is answered to be there; a `%` stands for the right
+ * filter. */
+static bool readers(const char *reply, char *text, size_t size)
+{
+    struct ls_entity_config entity = {.name = (char *)(uintptr_t) "thing", .schema = schema};
+    struct ls_sink_config sink = {.entity = &entity,
+                                  .index = (char *)(uintptr_t) "thing-000001",
+                                  .alias = (char *)(uintptr_t) "thing"};
+    LS_CLEANUP_FREE char *filter = ls_es_alias_filter(schema);
+    ls_buf_clear(&buf);
+    for (; *reply != '\0'; reply++) {
+        if (*reply == '%')
+            ls_buf_append_str(&buf, filter);
+        else
+            ls_buf_append_char(&buf, *reply);
+    }
+    json_t *root = json_loads(ls_buf_cstr(&buf), 0, NULL);
+    cr_assert_not_null(root, "%s", ls_buf_cstr(&buf));
+    bool wrong = ls_es_setup_readers(&sink, root, text, size);
+    json_decref(root);
+    return wrong;
+}
+
+Test(es, an_alias_that_is_not_as_it_was_made_is_told_with_what_to_do)
+{
+#define AT(index, filter) "\"" index "\":{\"aliases\":{\"thing\":{" filter "}}}"
+#define FILTER            "\"filter\":%"
+    static const struct {
+        const char *reply, *said;
+        bool wrong;
+    } cases[] = {
+        {"{" AT("thing-000001", FILTER) "}", "", false},
+        {"{\"error\":\"alias [thing] missing\",\"status\":404}",
+         "no index has the alias thing: readers find nothing; `lockstep schema apply` puts it on",
+         true},
+        {"{" AT("thing-000002", FILTER) "}", "readers do not see index thing-000001", false},
+        {"{" AT("thing-000002", FILTER) "," AT("thing-000001", FILTER) "}", "members twice", true},
+        {"{" AT("thing-000001", "") "}", "does not hide deleted documents and marks", true},
+    };
+    for (size_t i = 0; i < LS_COUNT(cases); i++) {
+        char text[LS_LANE_WARNING_MAX] = "?";
+        cr_expect_eq(readers(cases[i].reply, text, sizeof(text)), cases[i].wrong, "%s", text);
+        cr_expect(strstr(text, cases[i].said) != NULL, "%s", text);
+        cr_expect_eq(text[0] == '\0', cases[i].said[0] == '\0', "%s", text);
+    }
 }
 
 Test(es, a_request_that_can_be_no_smaller_and_is_too_large_says_which_limits_to_raise)
