@@ -223,24 +223,36 @@ deps_venv() {
     ) 9>"$CACHE/.venv.lock"
 }
 
-# Prometheus and promtool, for the tests of metrics and alerts. The package would start a service when
-# it is installed, so it is only unpacked; its programs need nothing else of it.
-deps_prometheus() {
-    [[ ! -x $CACHE/bin/prometheus ]] || return 0
-    say "downloading Prometheus"
+# Unless PROGRAM is there: runs FUNCTION with a temporary folder of its own, which goes afterwards; one
+# process at a time.
+#     deps_once NAME PROGRAM FUNCTION
+deps_once() {
+    local name=$1 program=$2 function=$3
+    [[ ! -x $program ]] || return 0
     mkdir -p "$CACHE/bin"
     (
         flock 9
-        [[ ! -x $CACHE/bin/prometheus ]] || exit 0
-        work=$(mktemp -d "$CACHE/.prometheus.XXXXXX")
+        [[ ! -x $program ]] || exit 0
+        work=$(mktemp -d "$CACHE/.$name.XXXXXX")
         trap 'rm -rf "$work"' EXIT
-        cd "$work"
-        deps_logged apt-get "$CACHE/prometheus.log" apt-get -qq download prometheus ||
-            die "could not download Prometheus (are apt's lists there? 'apt-get update')"
-        dpkg-deb -x prometheus_*.deb out
-        mv out/usr/bin/promtool "$CACHE/bin/"
-        mv out/usr/bin/prometheus "$CACHE/bin/" # last: it says that all is there
-    ) 9>"$CACHE/.prometheus.lock"
+        "$function" "$work"
+    ) 9>"$CACHE/.$name.lock"
+}
+
+# Prometheus and promtool, for the tests of metrics and alerts. The package would start a service when
+# it is installed, so it is only unpacked; its programs need nothing else of it.
+deps_prometheus() {
+    deps_once prometheus "$CACHE/bin/prometheus" prometheus_download
+}
+
+prometheus_download() {
+    say "downloading Prometheus"
+    cd "$1"
+    deps_logged apt-get "$CACHE/prometheus.log" apt-get -qq download prometheus ||
+        die "could not download Prometheus (are apt's lists there? 'apt-get update')"
+    dpkg-deb -x prometheus_*.deb out
+    mv out/usr/bin/promtool "$CACHE/bin/"
+    mv out/usr/bin/prometheus "$CACHE/bin/" # last: it says that all is there
 }
 
 # The name holds the hash of the versions it was built from, as with the jars.
@@ -252,23 +264,18 @@ toxiproxy_dir() {
 
 # Go checks every module against go.sum. Its caches are our own, and go when the program is there.
 deps_toxiproxy() {
-    local dir
+    deps_once toxiproxy "$(toxiproxy_dir)/toxiproxy" toxiproxy_build
+}
+
+toxiproxy_build() {
+    local work=$1 dir
     dir=$(toxiproxy_dir)
-    [[ ! -x $dir/toxiproxy ]] || return 0
     say "building toxiproxy"
-    mkdir -p "$CACHE"
-    (
-        flock 9
-        [[ ! -x $dir/toxiproxy ]] || exit 0
-        work=$(mktemp -d "$CACHE/.toxiproxy.XXXXXX")
-        trap 'rm -rf "$work"' EXIT
-        cd "$TOXIPROXY"
-        deps_logged Go "$CACHE/toxiproxy.log" env CGO_ENABLED=0 GOTOOLCHAIN=local GOWORK=off \
-            GOPATH="$work/go" GOCACHE="$work/cache" \
-            GOFLAGS="-mod=readonly -modcacherw -trimpath" \
-            "$DEBIAN_GO" build -p 2 -o "$work/out/toxiproxy" \
-            github.com/Shopify/toxiproxy/v2/cmd/server || die "could not build toxiproxy"
-        rm -rf "$dir"
-        mv "$work/out" "$dir"
-    ) 9>"$CACHE/.toxiproxy.lock"
+    cd "$TOXIPROXY"
+    deps_logged Go "$CACHE/toxiproxy.log" env CGO_ENABLED=0 GOTOOLCHAIN=local GOWORK=off \
+        GOPATH="$work/go" GOCACHE="$work/cache" GOFLAGS="-mod=readonly -modcacherw -trimpath" \
+        "$DEBIAN_GO" build -p 2 -o "$work/out/toxiproxy" \
+        github.com/Shopify/toxiproxy/v2/cmd/server || die "could not build toxiproxy"
+    rm -rf "$dir"
+    mv "$work/out" "$dir"
 }
