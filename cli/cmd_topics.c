@@ -9,9 +9,12 @@
 #include "cli/cli.h"
 #include "pipeline/topics_admin.h"
 
+enum { OPT_NEW_LOG = 0x100 };
+
 struct arguments {
     const char *config;
     const char *action;
+    const char *new_log; /* entity, or NULL */
     bool json;
 };
 
@@ -19,7 +22,8 @@ static const char doc[] =
     "Creates, lists or checks the topics of every entity and sink of the configuration."
     "\v"
     "  create   make what is missing, with a genesis record in each partition of a\n"
-    "           state topic; what exists is never altered; safe to repeat\n"
+    "           state topic; what exists is never altered; safe to repeat; a log that\n"
+    "           was deleted is not made again under its name unless --new-log says so\n"
     "  list     what the configuration needs and what is there\n"
     "  check    everything on the broker that would break a law, and what mends it\n\n"
     "Examples:\n"
@@ -30,6 +34,10 @@ static const char doc[] =
 
 static const struct argp_option options[] = {
     {"json", 'j', NULL, 0, "Results as JSON on stdout", 0},
+    {"new-log", OPT_NEW_LOG, "ENTITY", 0,
+     "create: this entity's log may be another one than what was there under its name; only where "
+     "all its stores are emptied too, else its sinks halt",
+     0},
     {0},
 };
 
@@ -43,6 +51,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case 'j':
         arguments->json = true;
         return 0;
+    case OPT_NEW_LOG:
+        arguments->new_log = arg;
+        return 0;
     case ARGP_KEY_ARG:
         if (arguments->action)
             argp_error(state, "one action at a time: create, list or check");
@@ -53,6 +64,8 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case ARGP_KEY_END:
         if (arguments->action == NULL)
             argp_error(state, "name an action: create, list or check");
+        if (arguments->new_log && strcmp(arguments->action, "create") != 0)
+            argp_error(state, "--new-log is for create");
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -76,11 +89,18 @@ static void on_made(void *opaque, const char *topic, bool made, const char *line
     fflush(stdout);
 }
 
-static int create(const struct ls_config *config, bool json)
+static int create(const struct ls_config *config, const char *new_log, bool json)
 {
     struct ls_err err = {0};
+    bool known = new_log == NULL;
+    for (size_t i = 0; i < config->n_entities && !known; i++)
+        known = strcmp(config->entities[i].name, new_log) == 0;
+    if (!known) {
+        ls_cli_error("--new-log: %s has no entity '%s'", config->path, new_log);
+        return LS_EXIT_USAGE;
+    }
     json_t *steps = json ? json_array() : NULL;
-    int rc = ls_topics_create(config, on_made, steps, &err);
+    int rc = ls_topics_create_anew(config, new_log, on_made, steps, &err);
     if (json)
         ls_cli_print_json(json_pack("{s:b, s:o}", "ok", rc == 0, "steps", steps), JSON_INDENT(2));
     return rc < 0 ? failed(&err) : LS_EXIT_OK;
@@ -191,7 +211,7 @@ int ls_cmd_topics(int argc, char **argv)
     ls_cli_ask_kafka(config);
     int code;
     if (strcmp(arguments.action, "create") == 0)
-        code = create(config, arguments.json);
+        code = create(config, arguments.new_log, arguments.json);
     else if (strcmp(arguments.action, "list") == 0)
         code = list(config, arguments.json);
     else

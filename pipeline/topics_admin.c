@@ -14,7 +14,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 
-enum { WAIT_STEP_MS = 50 };
+enum { WAIT_STEP_MS = 50, LOOKS = 4, LOOK_STEP_MS = 250 };
 
 static rd_kafka_t *open_client(const struct ls_config *config, struct ls_err *err)
 {
@@ -221,8 +221,8 @@ static int wait_ready(rd_kafka_t *client, const struct ls_topic_spec *specs, siz
 }
 
 static int write_genesis(const struct ls_config *config, const struct ls_topic_spec *spec,
-                         const struct ls_topic_info *info, ls_topic_made_fn *made, void *opaque,
-                         struct ls_err *err)
+                         const struct ls_topic_info *info, const struct ls_known_log *known,
+                         ls_topic_made_fn *made, void *opaque, struct ls_err *err)
 {
     if (info->partitions != spec->partitions)
         return ls_err_set(err, LS_ERR_FATAL, 0,
@@ -232,7 +232,11 @@ static int write_genesis(const struct ls_config *config, const struct ls_topic_s
                           spec->entity->name);
     int32_t written = 0;
     char uuid[37];
+    if (known->genesis[0] && ls_topics_check_known(config, spec, known, err) < 0)
+        return -1;
     if (ls_topics_write_genesis(config, spec->entity, &written, uuid, err) < 0)
+        return -1;
+    if (strcmp(known->genesis, uuid) != 0 && ls_topics_note_log(config, spec->name, uuid, err) < 0)
         return -1;
     char line[160];
     if (written > 0)
@@ -244,8 +248,42 @@ static int write_genesis(const struct ls_config *config, const struct ls_topic_s
     return 0;
 }
 
-int ls_topics_create(const struct ls_config *config, ls_topic_made_fn *made, void *opaque,
-                     struct ls_err *err)
+/*
+ * What is known of logs, and then what is there: in this order, so that a log which another creator
+ * makes meanwhile is not taken for one that is gone.
+ */
+static int look_back(const struct ls_config *config, rd_kafka_t *client,
+                     const struct ls_topic_spec *specs, struct ls_topic_info *infos,
+                     struct ls_known_log *known, size_t n, const char *new_log, struct ls_err *err)
+{
+    if (ls_topics_describe(client, specs, n, infos, err) < 0)
+        return -1;
+    if (!infos[n - 1].exists) /* control: nothing is known */
+        return 0;
+    if (ls_topics_known(config, specs, n, known, err) < 0)
+        return -1;
+    for (int look = 0; look < LOOKS; look++) {
+        size_t gone = n;
+        if (ls_topics_describe(client, specs, n, infos, err) < 0)
+            return -1;
+        for (size_t i = 0; i < n; i++) {
+            if (new_log && specs[i].entity && strcmp(specs[i].entity->name, new_log) == 0)
+                known[i].genesis[0] = '\0';
+            if (known[i].genesis[0] && !infos[i].exists)
+                gone = i;
+        }
+        if (gone == n)
+            return 0;
+        if (look + 1 == LOOKS)
+            return ls_topics_refuse_gone(&specs[gone], &known[gone], err);
+        /* Or the broker that was asked has not heard of it yet. */
+        nanosleep(&(struct timespec){.tv_nsec = LOOK_STEP_MS * 1000000L}, NULL);
+    }
+    return 0;
+}
+
+int ls_topics_create_anew(const struct ls_config *config, const char *new_log,
+                          ls_topic_made_fn *made, void *opaque, struct ls_err *err)
 {
     rd_kafka_t *client = open_client(config, err);
     if (client == NULL)
@@ -254,18 +292,26 @@ int ls_topics_create(const struct ls_config *config, ls_topic_made_fn *made, voi
     size_t n = 0;
     ls_topics_plan(config, &specs, &n);
     struct ls_topic_info *infos = ls_calloc(n, sizeof(*infos));
-    int rc = ls_topics_describe(client, specs, n, infos, err);
+    struct ls_known_log *known = ls_calloc(n, sizeof(*known));
+    int rc = look_back(config, client, specs, infos, known, n, new_log, err);
     if (rc == 0)
         rc = create_missing(client, specs, infos, n, made, opaque, err);
     if (rc == 0)
         rc = wait_ready(client, specs, n, infos, err);
     for (size_t i = 0; i < n && rc == 0; i++)
         if (specs[i].role == LS_TOPIC_ROLE_STATE)
-            rc = write_genesis(config, &specs[i], &infos[i], made, opaque, err);
+            rc = write_genesis(config, &specs[i], &infos[i], &known[i], made, opaque, err);
     rd_kafka_destroy(client);
+    free(known);
     free(infos);
     free(specs);
     return rc;
+}
+
+int ls_topics_create(const struct ls_config *config, ls_topic_made_fn *made, void *opaque,
+                     struct ls_err *err)
+{
+    return ls_topics_create_anew(config, NULL, made, opaque, err);
 }
 
 static int take_settings(rd_kafka_event_t *event, ls_setting_fn *each, void *opaque,

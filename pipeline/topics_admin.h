@@ -66,10 +66,15 @@ typedef void ls_topic_made_fn(void *opaque, const char *topic, bool made, const 
  * Creates the topics that are missing, then writes a genesis record into each partition of a
  * state topic that has none: one UUID for all partitions of a topic. Safe to repeat after an
  * interruption and to run twice at a time (see topics_genesis.c). FATAL when what exists does not
- * fit, RETRY when Kafka does not answer.
+ * fit, or when another log was known under the name of a state topic (see topics_known.c; then
+ * nothing is created and no genesis written), RETRY when Kafka does not answer.
  */
 int ls_topics_create(const struct ls_config *config, ls_topic_made_fn *made, void *opaque,
                      struct ls_err *err);
+
+/* The same, but the log of the entity named new_log may be another one than what was known. */
+int ls_topics_create_anew(const struct ls_config *config, const char *new_log,
+                          ls_topic_made_fn *made, void *opaque, struct ls_err *err);
 
 /*
  * The genesis part alone: ret_written tells how many partitions got one, uuid which one they have.
@@ -92,6 +97,23 @@ typedef void ls_topic_finding_fn(void *opaque, const struct ls_topic_finding *fi
  */
 int ls_topics_check(const struct ls_config *config, ls_topic_finding_fn *found, void *opaque,
                     size_t *ret_broken, struct ls_err *err);
+
+/* For topics_*.c: a log that lockstep.control knows; genesis "" where it knows none. */
+struct ls_known_log {
+    char genesis[37];
+};
+/* What is known of the state topics among specs, in their order. FATAL without lockstep.control. */
+int ls_topics_known(const struct ls_config *config, const struct ls_topic_spec *specs, size_t n,
+                    struct ls_known_log *logs, struct ls_err *err);
+/* Says that the topic of a log that is known is not there any more. Returns -1. */
+int ls_topics_refuse_gone(const struct ls_topic_spec *spec, const struct ls_known_log *log,
+                          struct ls_err *err);
+/* FATAL where the topic, which is there, is not the log that is known. */
+int ls_topics_check_known(const struct ls_config *config, const struct ls_topic_spec *spec,
+                          const struct ls_known_log *log, struct ls_err *err);
+/* Makes the log known; confirmed by Kafka when it returns 0. */
+int ls_topics_note_log(const struct ls_config *config, const char *topic, const char *uuid,
+                       struct ls_err *err);
 
 /*
  * For topics_*.c: settings of a topic as the broker has them; value() gets each name and value.

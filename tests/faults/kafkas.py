@@ -115,12 +115,13 @@ class Log:
         )
 
     def make_again(self):
-        """Deleted, and made under its name as anybody would make it."""
+        """Deleted, and made again under its name."""
         self.delete()
         wait_until(self._made, f"{self.topic} is made again")
 
     def _made(self):
-        return self.story.lockstep("topics", "create", expect=None).returncode == 0
+        again = ("topics", "create", "--new-log", self.story.entity)
+        return self.story.lockstep(*again, expect=None).returncode == 0
 
     def configure(self, name, value):
         """Sets a property of the topic."""

@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/mem.h"
@@ -25,10 +26,11 @@ static void setup(void)
     struct ls_err err = {0};
     cr_assert_not_null(path, "LOCKSTEP_CONFIG must name the local stack's configuration");
     cr_assert_eq(ls_config_read(path, &stack, &err), 0, "%s", err.text);
-    entity = (struct ls_entity_config){.name = ls_asprintf("lt_topics_%d", (int)getpid()),
-                                       .generation = 3,
-                                       .partitions = PARTITIONS,
-                                       .replication = 1};
+    entity = (struct ls_entity_config){
+        .name = ls_asprintf("lt_topics_%d_%x", (int)getpid(), (unsigned)time(NULL)),
+        .generation = 3,
+        .partitions = PARTITIONS,
+        .replication = 1};
     sink = (struct ls_sink_config){.name = ls_strdup("es-test"), .entity = &entity};
     config = *stack;
     config.entities = &entity;
@@ -269,4 +271,58 @@ Test(topics, that_need_more_brokers_than_there_are_say_so)
     cr_expect_eq(ls_topics_create(&config, count_made, &made, &err), -1);
     cr_expect_eq(err.class, LS_ERR_FATAL);
     cr_expect(strstr(err.text, "replication"), "%s", err.text);
+}
+
+/* FATAL, and says what is so and both ways on. */
+static void expect_refused(const char *what)
+{
+    int made = 0;
+    struct ls_err err = {0};
+    cr_expect_eq(ls_topics_create(&config, count_made, &made, &err), -1);
+    cr_expect_eq(made, 0);
+    cr_expect_eq(err.class, LS_ERR_FATAL);
+    LS_CLEANUP_FREE char *next = ls_asprintf("entities.%s.generation to 4", entity.name);
+    LS_CLEANUP_FREE char *flag = ls_asprintf("--new-log %s`", entity.name);
+    cr_expect(strstr(err.text, what), "%s", err.text);
+    cr_expect(strstr(err.text, next), "%s", err.text);
+    cr_expect(strstr(err.text, flag), "%s", err.text);
+}
+
+Test(topics, of_a_log_that_was_deleted_are_not_made_again_unasked)
+{
+    char state[LS_TOPIC_NAME_MAX];
+    const char *names[] = {state};
+    ls_topic_state(&entity, state);
+    create();
+    struct ls_genesis first[PARTITIONS], second[PARTITIONS];
+    struct ls_err err = {0};
+    cr_assert_eq(ls_kafka_genesis(&config, &entity, first, &err), 0, "%s", err.text);
+    delete_topics(names, 1);
+    expect_refused("was deleted");
+    struct ls_buf findings = {0};
+    check(&findings);
+    expect_finding(&findings, "is missing", state);
+    ls_buf_free(&findings);
+    /* By hand or by a broker that makes what is asked for: it has no identity, and gets none. */
+    make_by_hand(state, PARTITIONS, "compact");
+    expect_refused("it has no genesis record");
+    cr_expect_eq(ls_kafka_genesis(&config, &entity, second, &err), -1);
+    int made = 0;
+    cr_assert_eq(ls_topics_create_anew(&config, entity.name, count_made, &made, &err), 0, "%s",
+                 err.text);
+    cr_assert_eq(ls_kafka_genesis(&config, &entity, second, &err), 0, "%s", err.text);
+    cr_expect_str_neq(first[0].uuid, second[0].uuid);
+    cr_expect_eq(create(), 0, "the new log is the one that is known now");
+}
+
+Test(topics, of_a_log_that_was_deleted_go_on_with_the_next_generation)
+{
+    char state[LS_TOPIC_NAME_MAX];
+    const char *names[] = {state};
+    ls_topic_state(&entity, state);
+    create();
+    delete_topics(names, 1);
+    entity.generation++;
+    cr_expect_eq(create(), 2, "the next state topic and its genesis");
+    entity.generation--;
 }
