@@ -282,6 +282,17 @@ class Alerts(unittest.TestCase):
         for rule in rules:
             self.assertIn(f"| {rule['alert']} | {rule['labels']['severity']} |", readme)
 
+    def test_alerts_that_silence_others_are_alerts_that_there_are(self):
+        rules = yaml.safe_load((MONITORING / "alerts.yaml").read_text())["groups"][0]["rules"]
+        example = yaml.safe_load((MONITORING / "alertmanager.yaml").read_text())
+        named = set()
+        for rule in example["inhibit_rules"]:
+            sides = [rule["source_matchers"], rule["target_matchers"]]
+            source, target = (set(re.findall(r"Lockstep\w+", " ".join(side))) for side in sides)
+            self.assertTrue(source and target and not source & target, rule)
+            named |= source | target
+        self.assertLessEqual(named, {rule["alert"] for rule in rules})
+
     def test_every_panel_of_the_dashboard_asks_what_prometheus_understands(self):
         dashboard = json.loads((MONITORING / "dashboard.json").read_text())
         asked = [
