@@ -5,6 +5,9 @@
 #include <stdint.h>
 #include <stdlib.h>
 
+#include "base/utf8.h"
+#include "consumers/json_escape.h"
+
 enum { NUMBER_CHARS_MAX = 400 }; /* a double written out in full has 325 digits */
 
 static bool fail(struct ls_json *json)
@@ -97,69 +100,8 @@ bool ls_json_is(struct ls_span key, const char *text)
     return key.len == len && memcmp(key.data, text, len) == 0;
 }
 
-static int hex4(const char *at)
-{
-    int value = 0;
-    for (int i = 0; i < 4; i++) {
-        char c = at[i];
-        int digit = c >= '0' && c <= '9'   ? c - '0'
-                    : c >= 'a' && c <= 'f' ? c - 'a' + 10
-                    : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                           : -1;
-        if (digit < 0)
-            return -1;
-        value = value << 4 | digit;
-    }
-    return value;
-}
-
-static char *put_utf8(char *out, uint32_t c)
-{
-    if (c < 0x80) {
-        *out++ = (char)c;
-    } else if (c < 0x800) {
-        *out++ = (char)(0xc0 | c >> 6);
-        *out++ = (char)(0x80 | (c & 0x3f));
-    } else if (c < 0x10000) {
-        *out++ = (char)(0xe0 | c >> 12);
-        *out++ = (char)(0x80 | (c >> 6 & 0x3f));
-        *out++ = (char)(0x80 | (c & 0x3f));
-    } else {
-        *out++ = (char)(0xf0 | c >> 18);
-        *out++ = (char)(0x80 | (c >> 12 & 0x3f));
-        *out++ = (char)(0x80 | (c >> 6 & 0x3f));
-        *out++ = (char)(0x80 | (c & 0x3f));
-    }
-    return out;
-}
-
-/* \uXXXX at in (after the u), with its second half where it has one. NULL: no hexadecimal digits.
- */
-static const char *unescape_unicode(const char *in, const char *end, char **out)
-{
-    if (end - in < 4)
-        return NULL;
-    int unit = hex4(in);
-    if (unit < 0)
-        return NULL;
-    in += 4;
-    uint32_t c = (uint32_t)unit;
-    if (c >= 0xd800 && c < 0xdc00 && end - in >= 6 && in[0] == '\\' && in[1] == 'u') {
-        int low = hex4(in + 2);
-        if (low >= 0xdc00 && low < 0xe000) {
-            c = 0x10000 + ((c - 0xd800) << 10) + ((uint32_t)low - 0xdc00);
-            in += 6;
-        }
-    }
-    if (c >= 0xd800 && c < 0xe000)
-        c = 0xfffd;
-    *out = put_utf8(*out, c);
-    return in;
-}
-
 static bool unescape(struct ls_span raw, struct ls_arena *arena, struct ls_span *ret)
 {
-    static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
     char *text = ls_arena_alloc(arena, raw.len + 1); /* unescaping never makes it longer */
     char *out = text;
     const char *in = raw.data, *end = raw.data + raw.len;
@@ -168,19 +110,11 @@ static bool unescape(struct ls_span raw, struct ls_arena *arena, struct ls_span 
             *out++ = *in++;
             continue;
         }
-        if (++in == end)
+        uint32_t code;
+        in = ls_json_escape(in + 1, end, &code);
+        if (in == NULL)
             return false;
-        char c = *in++;
-        if (c == 'u') {
-            in = unescape_unicode(in, end, &out);
-            if (in == NULL)
-                return false;
-            continue;
-        }
-        const char *found = c != '\0' ? strchr(from, c) : NULL;
-        if (found == NULL)
-            return false;
-        *out++ = to[found - from];
+        out = ls_utf8_put(out, ls_json_is_half(code) ? 0xfffd : code);
     }
     *ret = (struct ls_span){text, (uint32_t)(out - text)};
     return true;

@@ -10,6 +10,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/utf8.h"
+#include "consumers/json_escape.h"
+
 /* Non-zero where any of the eight bytes is NUL, a quote or a backslash. */
 static uint64_t special_bytes(uint64_t word)
 {
@@ -129,69 +132,6 @@ static bool take(struct reader *reader, char c)
     return true;
 }
 
-/* The four digits of \uXXXX, or -1. */
-static int32_t read_hex4(struct reader *reader)
-{
-    int32_t code = 0;
-    if (reader->end - reader->at < 4)
-        return -1;
-    for (int i = 0; i < 4; i++) {
-        char c = *reader->at++;
-        int digit = c >= '0' && c <= '9'   ? c - '0'
-                    : c >= 'a' && c <= 'f' ? c - 'a' + 10
-                    : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                           : -1;
-        if (digit < 0)
-            return -1;
-        code = code * 16 + digit;
-    }
-    return code;
-}
-
-static char *put_utf8(char *out, uint32_t code)
-{
-    if (code < 0x80) {
-        *out++ = (char)code;
-    } else if (code < 0x800) {
-        *out++ = (char)(0xc0 | code >> 6);
-        *out++ = (char)(0x80 | (code & 0x3f));
-    } else if (code < 0x10000) {
-        *out++ = (char)(0xe0 | code >> 12);
-        *out++ = (char)(0x80 | (code >> 6 & 0x3f));
-        *out++ = (char)(0x80 | (code & 0x3f));
-    } else {
-        *out++ = (char)(0xf0 | code >> 18);
-        *out++ = (char)(0x80 | (code >> 12 & 0x3f));
-        *out++ = (char)(0x80 | (code >> 6 & 0x3f));
-        *out++ = (char)(0x80 | (code & 0x3f));
-    }
-    return out;
-}
-
-/* One escape, its backslash already read. An escape is never shorter than what it stands for. */
-static char *read_escape(struct reader *reader, char *out)
-{
-    static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
-    char c = reader->at < reader->end ? *reader->at++ : '\0';
-    const char *found = c != '\0' ? strchr(from, c) : NULL;
-    if (found != NULL) {
-        *out++ = to[found - from];
-        return out;
-    }
-    int32_t code = c == 'u' ? read_hex4(reader) : -1;
-    if (code >= 0xd800 && code < 0xdc00 && reader->end - reader->at >= 6 && reader->at[0] == '\\' &&
-        reader->at[1] == 'u') {
-        reader->at += 2;
-        int32_t low = read_hex4(reader);
-        if (low >= 0xdc00 && low < 0xe000)
-            return put_utf8(out, 0x10000u + ((uint32_t)(code - 0xd800) << 10) +
-                                     (uint32_t)(low - 0xdc00));
-    }
-    if (code < 0 || (code >= 0xd800 && code < 0xe000))
-        return NULL;
-    return put_utf8(out, (uint32_t)code);
-}
-
 /* A string, its opening quote already read: a view where it has no escapes, else a copy. */
 static int read_string(struct reader *reader, struct ls_span *ret)
 {
@@ -209,11 +149,16 @@ static int read_string(struct reader *reader, struct ls_span *ret)
     if (escaped) {
         char *copy = ls_arena_alloc(reader->arena, len), *out = copy;
         while (reader->at < scan) {
-            char c = *reader->at++;
-            if (c != '\\')
-                *out++ = c;
-            else if ((out = read_escape(reader, out)) == NULL)
+            uint32_t code;
+            if (*reader->at != '\\') {
+                *out++ = *reader->at++;
+                continue;
+            }
+            const char *after = ls_json_escape(reader->at + 1, reader->end, &code);
+            if (after == NULL || ls_json_is_half(code))
                 return -1;
+            reader->at = after;
+            out = ls_utf8_put(out, code);
         }
         data = copy;
         len = (size_t)(out - copy);
