@@ -1,6 +1,7 @@
 #include "mysql_fixture.h"
 
 #include <criterion/criterion.h>
+#include <criterion/hooks.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -228,4 +229,32 @@ struct ls_image mysql_fetch_one(struct mysql_fixture *f, const char *key)
     int rc = ls_mysql_store_ops.fetch(f->store, &span, 1, &f->arena, &image, &err);
     cr_assert_eq(rc, 0, "%s", err.text);
     return image;
+}
+
+/* What is to be dropped in the end. Tests run in processes of their own, so hooks must do it. */
+static struct {
+    const char *suite, *entity;
+    bool ran;
+} owned[16];
+static size_t n_owned;
+
+void mysql_fixture_drop_after(const char *suite, const char *const *entities)
+{
+    for (; *entities != NULL && n_owned < LS_COUNT(owned); entities++) {
+        owned[n_owned].suite = suite;
+        owned[n_owned++].entity = *entities;
+    }
+}
+
+ReportHook(POST_TEST)(struct criterion_test_stats *stats)
+{
+    for (size_t i = 0; i < n_owned; i++)
+        owned[i].ran |= strcmp(stats->test->category, owned[i].suite) == 0;
+}
+
+ReportHook(POST_ALL)(struct criterion_global_stats *stats)
+{
+    for (size_t i = 0; i < n_owned; i++)
+        if (owned[i].ran)
+            mysql_fixture_drop(owned[i].entity);
 }

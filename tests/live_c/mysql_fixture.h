@@ -29,6 +29,13 @@ void mysql_fixture_init_bare(struct mysql_fixture *f, const char *entity, uint32
 void mysql_fixture_free(struct mysql_fixture *f);
 /* Drops all tables of an entity, wherever they are. */
 void mysql_fixture_drop(const char *entity);
+/* After all tests, if any of that suite ran, drops the tables of these entities. */
+#define MYSQL_DROPS_AFTER(suite, ...)                                               \
+    __attribute__((constructor)) static void suite##_drops_after(void)              \
+    {                                                                               \
+        mysql_fixture_drop_after(#suite, (const char *const[]){__VA_ARGS__, NULL}); \
+    }
+void mysql_fixture_drop_after(const char *suite, const char *const *entities);
 
 struct ls_mysql_lane *mysql_lane_of(struct mysql_fixture *f, const struct ls_record *record);
 /* A connection of its own to the server of a shard; the caller closes. */

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "kafka_fixture.h"
 #include "pipeline/kafka.h"
 #include "pipeline/ledger.h"
 #include "pipeline/topics.h"
@@ -40,18 +41,7 @@ static void make_topic(void)
 
 static void delete_topic(void)
 {
-    rd_kafka_DeleteTopic_t *gone = rd_kafka_DeleteTopic_new(topic);
-    rd_kafka_queue_t *queue = rd_kafka_queue_new(producer);
-    rd_kafka_AdminOptions_t *options =
-        rd_kafka_AdminOptions_new(producer, RD_KAFKA_ADMIN_OP_DELETETOPICS);
-    rd_kafka_AdminOptions_set_operation_timeout(options, WAIT_MS, NULL, 0);
-    rd_kafka_DeleteTopics(producer, &gone, 1, options, queue);
-    rd_kafka_event_t *event = rd_kafka_queue_poll(queue, WAIT_MS);
-    if (event)
-        rd_kafka_event_destroy(event);
-    rd_kafka_AdminOptions_destroy(options);
-    rd_kafka_queue_destroy(queue);
-    rd_kafka_DeleteTopic_destroy(gone);
+    kafka_delete_topics(producer, &(const char *){topic}, 1);
 }
 
 static void open_ledger(void)

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "kafka_fixture.h"
 #include "pipeline/topics_admin.h"
 
 enum { PARTITIONS = 2, WAIT_MS = 30000, TRIES = 300 };
@@ -58,14 +59,7 @@ static void setup(void)
 
 static void delete_topic(void)
 {
-    rd_kafka_DeleteTopic_t *doomed = rd_kafka_DeleteTopic_new(topic);
-    rd_kafka_queue_t *queue = rd_kafka_queue_new(client);
-    rd_kafka_DeleteTopics(client, &doomed, 1, NULL, queue);
-    rd_kafka_event_t *event = rd_kafka_queue_poll(queue, WAIT_MS);
-    cr_assert_not_null(event);
-    rd_kafka_event_destroy(event);
-    rd_kafka_queue_destroy(queue);
-    rd_kafka_DeleteTopic_destroy(doomed);
+    kafka_delete_topics(client, &(const char *){topic}, 1);
 }
 
 static void teardown(void)

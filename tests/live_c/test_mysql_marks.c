@@ -1,6 +1,5 @@
 /* Looks and marks of the MySQL lane, against real servers: each test has partitions of its own. */
 #include <criterion/criterion.h>
-#include <criterion/hooks.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -33,18 +32,7 @@ static void teardown(void)
 
 TestSuite(mysql_marks, .init = setup, .fini = teardown, .timeout = 120);
 
-static bool used;
-
-ReportHook(POST_TEST)(struct criterion_test_stats *stats)
-{
-    used = used || strcmp(stats->test->category, "mysql_marks") == 0;
-}
-
-ReportHook(POST_ALL)(struct criterion_global_stats *stats)
-{
-    if (used)
-        mysql_fixture_drop(ENTITY);
-}
+MYSQL_DROPS_AFTER(mysql_marks, ENTITY)
 
 static void set_mark(int32_t partition, const char *genesis, uint64_t version)
 {

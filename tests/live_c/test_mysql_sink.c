@@ -1,6 +1,5 @@
 /* The MySQL sink against real servers: guards, counts, bad rows, locks, lost connections. */
 #include <criterion/criterion.h>
-#include <criterion/hooks.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
@@ -22,18 +21,7 @@ static void teardown(void)
     mysql_fixture_free(&f);
 }
 
-static bool used;
-
-ReportHook(POST_TEST)(struct criterion_test_stats *stats)
-{
-    used = used || strcmp(stats->test->category, "mysql_sink") == 0;
-}
-
-ReportHook(POST_ALL)(struct criterion_global_stats *stats)
-{
-    if (used)
-        mysql_fixture_drop(ENTITY);
-}
+MYSQL_DROPS_AFTER(mysql_sink, ENTITY)
 
 TestSuite(mysql_sink, .init = setup, .fini = teardown, .timeout = 120);
 

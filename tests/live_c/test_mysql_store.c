@@ -1,7 +1,6 @@
 /* The MySQL store against real servers: what is written is what is read, and what differs is said.
  */
 #include <criterion/criterion.h>
-#include <criterion/hooks.h>
 #include <float.h>
 #include <stdio.h>
 #include <string.h>
@@ -26,20 +25,7 @@ static void teardown(void)
     mysql_fixture_free(&f);
 }
 
-static bool used;
-
-ReportHook(POST_TEST)(struct criterion_test_stats *stats)
-{
-    used = used || strcmp(stats->test->category, "mysql_store") == 0;
-}
-
-ReportHook(POST_ALL)(struct criterion_global_stats *stats)
-{
-    if (used)
-        mysql_fixture_drop(ENTITY);
-    if (used)
-        mysql_fixture_drop(OTHER);
-}
+MYSQL_DROPS_AFTER(mysql_store, ENTITY, OTHER)
 
 TestSuite(mysql_store, .init = setup, .fini = teardown, .timeout = 120);
 

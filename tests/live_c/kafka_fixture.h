@@ -1,0 +1,10 @@
+/* For live tests with topics of their own on the local stack's broker. */
+#ifndef LS_TESTS_LIVE_C_KAFKA_FIXTURE_H
+#define LS_TESTS_LIVE_C_KAFKA_FIXTURE_H
+
+#include <librdkafka/rdkafka.h>
+
+/* Deletes the topics that are there, and waits for the answer; fails the test without one. */
+void kafka_delete_topics(rd_kafka_t *client, const char *const *names, size_t n);
+
+#endif
