@@ -164,14 +164,20 @@ Test(redis_sink, follows_a_slot_that_is_moved_under_it)
     fixture_stop(&f);
 }
 
+/* A cluster and a lane, and "rex" applied with version 1; returns the node that has it. */
+static int start_with_rex(struct redis_fixture *f)
+{
+    fixture_start(f);
+    fixture_lane_start(f);
+    cr_assert_eq(fixture_apply_one(f, "rex", 1, "x", NULL), LS_APPLIED);
+    return fixture_owner(ls_redis_slot("rex", 3));
+}
+
 Test(redis_sink, a_dead_node_is_a_retry_and_its_return_heals_it)
 {
     struct redis_fixture f;
     struct ls_err err;
-    fixture_start(&f);
-    fixture_lane_start(&f);
-    cr_assert_eq(fixture_apply_one(&f, "rex", 1, "x", NULL), LS_APPLIED);
-    int node = fixture_owner(ls_redis_slot("rex", 3));
+    int node = start_with_rex(&f);
     fixture_kill(&f, node);
     cr_assert_eq(fixture_apply_one(&f, "rex", 2, "x", &err), LS_RETRY);
     cr_assert_eq(err.class, LS_ERR_RETRY);
@@ -198,10 +204,7 @@ Test(redis_sink, a_node_that_hangs_is_a_retry_within_the_request_timeout)
 {
     struct redis_fixture f;
     struct ls_err err;
-    fixture_start(&f);
-    fixture_lane_start(&f);
-    cr_assert_eq(fixture_apply_one(&f, "rex", 1, "x", NULL), LS_APPLIED);
-    int node = fixture_owner(ls_redis_slot("rex", 3));
+    int node = start_with_rex(&f);
     kill(f.pids[node], SIGSTOP);
     cr_assert_eq(fixture_apply_one(&f, "rex", 2, "x", &err), LS_RETRY);
     cr_assert_not_null(strstr(err.text, "answered none of 1 requests"), "%s", err.text);
@@ -219,10 +222,7 @@ Test(redis_sink, a_full_server_is_a_retry)
 {
     struct redis_fixture f;
     struct ls_err err;
-    fixture_start(&f);
-    fixture_lane_start(&f);
-    cr_assert_eq(fixture_apply_one(&f, "rex", 1, "x", NULL), LS_APPLIED);
-    int node = fixture_owner(ls_redis_slot("rex", 3));
+    int node = start_with_rex(&f);
     fixture_do(&f, node, "CONFIG SET maxmemory 1");
     cr_assert_eq(fixture_apply_one(&f, "rex", 2, "x", &err), LS_RETRY);
     cr_assert_not_null(strstr(err.text, "OOM"), "%s", err.text);
