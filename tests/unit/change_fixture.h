@@ -2,9 +2,7 @@
 #ifndef LS_TESTS_UNIT_CHANGE_FIXTURE_H
 #define LS_TESTS_UNIT_CHANGE_FIXTURE_H
 
-#include <criterion/criterion.h>
-
-#include "schema/schema.h"
+#include "tests/unit/schema_fixture.h"
 
 enum { CHANGE_S, CHANGE_I, CHANGE_F, CHANGE_B, CHANGE_T, CHANGE_L };
 
@@ -24,11 +22,7 @@ static inline struct ls_schema *change_schema(void)
         "  - {number: 5, name: b, type: bool}\n"
         "  - {number: 6, name: t, type: time}\n"
         "  - {number: 7, name: l, type: strings, length: 20, max_items: 4}\n";
-    struct ls_schema *schema;
-    struct ls_err err = {0};
-    cr_assert_eq(ls_schema_parse("thing.yaml", text, strlen(text), &schema, &err), 0, "%s",
-                 err.text);
-    return schema;
+    return schema_of(text);
 }
 
 #endif

@@ -13,6 +13,7 @@
 #include "pipeline/es_errors.h"
 #include "schema/es_mapping.h"
 #include "schema/key.h"
+#include "tests/unit/schema_fixture.h"
 
 static const char schema_text[] = "entity: thing\n"
                                   "version: 1\n"
@@ -40,9 +41,7 @@ static struct ls_arena arena;
 
 static void begin(void)
 {
-    struct ls_err err = {0};
-    int rc = ls_schema_parse("test", schema_text, sizeof(schema_text) - 1, &schema, &err);
-    cr_assert_eq(rc, 0, "%s", err.text);
+    schema = schema_of(schema_text);
     encoder = ls_es_encoder_new(schema);
 }
 

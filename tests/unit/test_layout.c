@@ -6,6 +6,7 @@
 #include "schema/es_mapping.h"
 #include "schema/mysql_ddl.h"
 #include "schema/redis_layout.h"
+#include "tests/unit/schema_fixture.h"
 
 static const char schema_text[] =
     "entity: thing\nversion: 3\nredis_prefix: th\nexpected_records: 10\naverage_bytes: 100\n"
@@ -25,9 +26,7 @@ static struct ls_schema *schema;
 
 static void set_up(void)
 {
-    struct ls_err err;
-    cr_assert_eq(ls_schema_parse("t", schema_text, strlen(schema_text), &schema, &err), 0, "%s",
-                 err.text);
+    schema = schema_of(schema_text);
 }
 
 static void tear_down(void)

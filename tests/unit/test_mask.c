@@ -4,13 +4,13 @@
 #include <string.h>
 
 #include "consumers/mask.h"
+#include "tests/unit/schema_fixture.h"
 
 static struct ls_schema *schema;
 
 static struct ls_schema *schema_with(const char *key_pii, const char *field_pii)
 {
     char text[600];
-    struct ls_err err = {0};
     snprintf(text, sizeof(text),
              "entity: member\nversion: 1\nredis_prefix: m\nexpected_records: 1000\n"
              "average_bytes: 100\nfields:\n"
@@ -18,10 +18,7 @@ static struct ls_schema *schema_with(const char *key_pii, const char *field_pii)
              "  - {number: 2, name: email, type: string, length: 254%s}\n"
              "  - {number: 3, name: birthday, type: time}\n",
              key_pii, field_pii);
-    struct ls_schema *made;
-    cr_assert_eq(ls_schema_parse("member.yaml", text, strlen(text), &made, &err), 0, "%s",
-                 err.text);
-    return made;
+    return schema_of(text);
 }
 
 static void start(void)

@@ -7,6 +7,7 @@
 #include "consumers/mysql_encode.h"
 #include "consumers/mysql_link.h"
 #include "consumers/mysql_text.h"
+#include "tests/unit/schema_fixture.h"
 
 static const char SCHEMA[] =
     "entity: pet\n"
@@ -35,10 +36,7 @@ static struct ls_span span(const char *text)
 
 static void fixture_init(struct fixture *f)
 {
-    struct ls_err err = {0};
-    *f = (struct fixture){0};
-    cr_assert_eq(ls_schema_parse("test", SCHEMA, sizeof(SCHEMA) - 1, &f->schema, &err), 0, "%s",
-                 err.text);
+    *f = (struct fixture){.schema = schema_of(SCHEMA)};
     ls_mysql_encoder_init(&f->encoder, f->schema);
     f->values[0] = (struct ls_value){.present = true, .text = span("Rex")};
     f->values[1] = (struct ls_value){.present = true, .number = -3};

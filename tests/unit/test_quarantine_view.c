@@ -6,6 +6,7 @@
 #include "cli/quarantine_filter.h"
 #include "cli/quarantine_view.h"
 #include "schema/key.h"
+#include "tests/unit/schema_fixture.h"
 
 static struct ls_schema *schema;
 static char member[] = "member", mysql[] = "mysql";
@@ -21,10 +22,7 @@ static void start(void)
                                "  - {number: 1, name: id, type: string, key: true}\n"
                                "  - {number: 2, name: name, type: string, length: 100, pii: true}\n"
                                "  - {number: 3, name: city, type: string, length: 100}\n";
-    struct ls_err err = {0};
-    cr_assert_eq(ls_schema_parse("member.yaml", text, strlen(text), &schema, &err), 0, "%s",
-                 err.text);
-    entity.schema = schema;
+    entity.schema = schema = schema_of(text);
 }
 
 static void stop(void)

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "consumers/redis_encode.h"
+#include "tests/unit/schema_fixture.h"
 
 #define UUID "11111111-2222-3333-4444-555555555555"
 
@@ -18,11 +19,7 @@ static const char SCHEMA[] = "entity: pet\n"
 
 static struct ls_schema *schema(void)
 {
-    struct ls_schema *schema;
-    struct ls_err err = {0};
-    cr_assert_eq(ls_schema_parse("test", SCHEMA, sizeof(SCHEMA) - 1, &schema, &err), 0, "%s",
-                 err.text);
-    return schema;
+    return schema_of(SCHEMA);
 }
 
 static void rotate(uint32_t *value, unsigned by)

@@ -6,6 +6,7 @@
 #include "consumers/verify.h"
 #include "pipeline/status.h"
 #include "schema/key.h"
+#include "tests/unit/schema_fixture.h"
 
 #define BAD  "a\x1b[2J\xe2\x80\xaez\xc2\x9b"
 #define SEEN "a\\x1b[2J\\u202ez\\u009b"
@@ -23,10 +24,7 @@ static void start(void)
                                "expected_records: 1000\naverage_bytes: 100\nfields:\n"
                                "  - {number: 1, name: id, type: string, key: true}\n"
                                "  - {number: 2, name: city, type: string, length: 100}\n";
-    struct ls_err err = {0};
-    cr_assert_eq(ls_schema_parse("member.yaml", text, strlen(text), &schema, &err), 0, "%s",
-                 err.text);
-    entity.schema = schema;
+    entity.schema = schema = schema_of(text);
 }
 
 static void stop(void)

@@ -5,6 +5,7 @@
 
 #include "base/mem.h"
 #include "schema/wire.h"
+#include "tests/unit/schema_fixture.h"
 
 static const char schema_text[] =
     "entity: thing\nversion: 3\nredis_prefix: t\nexpected_records: 10\naverage_bytes: 100\n"
@@ -23,9 +24,7 @@ static struct ls_buf wire;
 
 static void set_up(void)
 {
-    struct ls_err err;
-    cr_assert_eq(ls_schema_parse("t", schema_text, strlen(schema_text), &schema, &err), 0, "%s",
-                 err.text);
+    schema = schema_of(schema_text);
 }
 
 static void tear_down(void)
