@@ -126,26 +126,11 @@ static int fake_walk_keys(struct ls_store *store, uint16_t shard, ls_page_fn *pa
     return 0;
 }
 
-static const struct ls_store_ops ordered = {
-    .walks_in_order = true,
-    .open = fake_open,
-    .close = fake_close,
-    .check = fake_check,
-    .read_marks = fake_marks,
-    .refresh = fake_refresh,
-    .fetch = fake_fetch,
-    .walk = fake_walk,
-};
-static const struct ls_store_ops unordered = {
-    .walks_in_order = false,
-    .open = fake_open,
-    .close = fake_close,
-    .check = fake_check,
-    .read_marks = fake_marks,
-    .refresh = fake_refresh,
-    .fetch = fake_fetch,
-    .walk = fake_walk_keys,
-};
+#define FAKE_STORE                                                                         \
+    .open = fake_open, .close = fake_close, .check = fake_check, .read_marks = fake_marks, \
+    .refresh = fake_refresh, .fetch = fake_fetch
+static const struct ls_store_ops ordered = {FAKE_STORE, .walks_in_order = true, .walk = fake_walk};
+static const struct ls_store_ops unordered = {FAKE_STORE, .walk = fake_walk_keys};
 
 static struct row *put_row(const char *key, uint64_t version, uint64_t hash, bool deleted)
 {
@@ -575,8 +560,9 @@ Test(verify_report, prints_what_is_wrong_and_what_mends_it)
     cr_expect(strstr(text, "lockstep resync --sink mysql") != NULL);
     cr_expect(strstr(text, "es-primary: could not tell: connection refused\n") != NULL);
     cr_expect(strstr(text, "0 of 2 sinks equal the log.\n") != NULL);
-    cr_expect(strstr(text, "mysql missing m\\x1b[31m1 (shard 9, partition 1 offset 77): the log has "
-                           "version 1:77 hash 0000000000000abc, the store has none\n") != NULL,
+    cr_expect(strstr(text,
+                     "mysql missing m\\x1b[31m1 (shard 9, partition 1 offset 77): the log has "
+                     "version 1:77 hash 0000000000000abc, the store has none\n") != NULL,
               "%s", text);
 }
 
