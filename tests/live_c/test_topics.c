@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "kafka_fixture.h"
 #include "pipeline/topics_admin.h"
 
 enum { CREATORS = 4, PARTITIONS = 4, WAIT_MS = 30000 };
@@ -49,22 +50,9 @@ static rd_kafka_t *client(void)
 
 static void delete_topics(const char *const *names, size_t n)
 {
-    rd_kafka_DeleteTopic_t *topics[8];
-    for (size_t i = 0; i < n; i++)
-        topics[i] = rd_kafka_DeleteTopic_new(names[i]);
     rd_kafka_t *kafka = client();
-    rd_kafka_queue_t *queue = rd_kafka_queue_new(kafka);
-    rd_kafka_AdminOptions_t *options =
-        rd_kafka_AdminOptions_new(kafka, RD_KAFKA_ADMIN_OP_DELETETOPICS);
-    rd_kafka_AdminOptions_set_operation_timeout(options, WAIT_MS, NULL, 0);
-    rd_kafka_DeleteTopics(kafka, topics, n, options, queue);
-    rd_kafka_event_t *event = rd_kafka_queue_poll(queue, WAIT_MS);
-    if (event)
-        rd_kafka_event_destroy(event);
-    rd_kafka_AdminOptions_destroy(options);
-    rd_kafka_queue_destroy(queue);
+    kafka_delete_topics(kafka, names, n);
     rd_kafka_destroy(kafka);
-    rd_kafka_DeleteTopic_destroy_array(topics, n);
 }
 
 static void teardown(void)
