@@ -72,6 +72,8 @@ static error_t parse_config(int key, char *arg, struct argp_state *state)
     const char **path = state->input;
     switch (key) {
     case 'c':
+        if (*arg == '\0')
+            argp_error(state, "--config: expected a file, found nothing");
         *path = arg;
         return 0;
     case ARGP_KEY_INIT:
@@ -105,33 +107,6 @@ void ls_cli_ask_kafka(const struct ls_config *config)
     struct ls_err err = {0};
     if (ls_kafka_answers(config, KAFKA_PATIENCE_MS, &err) < 0 && err.class == LS_ERR_RETRY)
         ls_cli_error("%s; waiting for it up to %d s", err.text, LS_KAFKA_TIMEOUT_MS / 1000);
-}
-
-int ls_cli_sinks(const struct ls_config *config, char *const *names, size_t n_names,
-                 bool all_if_none, const struct ls_sink_config ***ret, size_t *ret_n)
-{
-    bool all = n_names == 0 && all_if_none;
-    size_t count = all ? config->n_sinks : n_names;
-    const struct ls_sink_config **sinks = ls_calloc(count, sizeof(const struct ls_sink_config *));
-    size_t chosen = 0;
-    for (size_t i = 0; i < count; i++) {
-        struct ls_err err = {0};
-        const struct ls_sink_config *sink =
-            all ? &config->sinks[i] : ls_config_sink(config, names[i], &err);
-        if (sink == NULL) {
-            ls_cli_error("%s", err.text);
-            free(sinks);
-            return -1;
-        }
-        bool twice = false;
-        for (size_t j = 0; j < chosen; j++)
-            twice |= sinks[j] == sink;
-        if (!twice)
-            sinks[chosen++] = sink;
-    }
-    *ret = sinks;
-    *ret_n = chosen;
-    return 0;
 }
 
 static void on_signal(int number)

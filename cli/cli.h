@@ -59,13 +59,6 @@ void ls_cli_say(const char *format, ...) __attribute__((format(printf, 1, 2)));
  */
 void ls_cli_print_json(json_t *json, size_t flags);
 
-/*
- * The sinks that `--sink NAME` (any number) or `--all` chose: fills a fresh array that the caller
- * frees. With none chosen and all_if_none, all. Prints and returns -1 on an unknown name.
- */
-int ls_cli_sinks(const struct ls_config *config, char *const *names, size_t n_names,
-                 bool all_if_none, const struct ls_sink_config ***ret, size_t *ret_n);
-
 /* Set by SIGINT and SIGTERM after ls_cli_catch_signals(); a second SIGINT ends the program. */
 extern atomic_int ls_cli_stop;
 void ls_cli_catch_signals(void);

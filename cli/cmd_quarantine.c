@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "cli/args.h"
 #include "cli/cli.h"
 #include "cli/quarantine_jobs.h"
 
@@ -14,7 +15,6 @@ enum {
     OPT_SINCE,
     OPT_UNTIL,
     OPT_PII,
-    OPT_JSON,
     OPT_REASON,
     OPT_YES,
 };
@@ -25,15 +25,13 @@ static const char *const verbs[VERBS] = {"list", "show", "requeue", "discard"};
 
 struct arguments {
     const char *config_path;
-    char **names;
-    size_t n_names;
+    struct ls_cli_choice choice;
     int verb; /* -1: none yet */
     struct ls_quarantine_job job;
 };
 
 static const struct argp_option options[] = {
     {NULL, 0, NULL, 0, "Which entries (all that are given must hold):", 1},
-    {"sink", 's', "NAME", 0, "Of this sink (list: any number, default all; else exactly one)", 1},
     {"class", OPT_CLASS, "CLASS", 0,
      "store, undecodable, newer-format, newer-schema, schema, null-value, bad-key or misrouted", 1},
     {"key", OPT_KEY, "KEY", 0, "Of the record with this key", 1},
@@ -48,7 +46,6 @@ static const struct argp_option options[] = {
     {"reason", OPT_REASON, "TEXT", 0, "discard: why, for those who look later (required)", 2},
     {"yes", OPT_YES, NULL, 0, "discard: do not ask", 2},
     {"show-pii", OPT_PII, NULL, 0, "Show what the schema says is personal", 2},
-    {"json", OPT_JSON, NULL, 0, "list, show: one JSON object a line; else one with the counts", 2},
     {0},
 };
 
@@ -60,7 +57,8 @@ static const char doc[] =
     "requeue  writes them to the store once more, guarded; closes those that it took (applied) or "
     "has something newer of (stale), keeps the others with what it says now\n"
     "discard  closes them unapplied; who, when and why is written to lockstep.control\n\n"
-    "A position is PARTITION/OFFSET of the log, as list prints it. An entry is also closed by a "
+    "list takes any number of sinks (all unless named), the others one. JSON is an object a line "
+    "(list, show), or one with the counts. A position is PARTITION/OFFSET of the log, as list prints it. An entry is also closed by a "
     "worker when a later record of its key is applied. Personal fields, and what a store may quote "
     "of them, are masked unless --show-pii; the topic itself holds the raw records.\n\n"
     "Examples:\n"
@@ -70,15 +68,6 @@ static const char doc[] =
     "  lockstep quarantine discard --sink mysql 3/1042 --reason 'published anew'\n\n"
     "Exit codes: 0 done, 1 show: no such entry, requeue: some are still open, discard: not agreed "
     "to, 2 failed, 64 wrong arguments, 78 wrong configuration, 130 interrupted.";
-
-static int64_t number_of(const char *name, const char *text, int64_t max, struct argp_state *state)
-{
-    char *end;
-    long long number = strtoll(text, &end, 10);
-    if (*text < '0' || *text > '9' || *end != '\0' || number > max)
-        argp_error(state, "--%s %s: expected a number from 0", name, text);
-    return number;
-}
 
 static int64_t time_of(const char *name, const char *text, struct argp_state *state)
 {
@@ -111,7 +100,7 @@ static void check(struct arguments *args, struct argp_state *state)
     const struct ls_quarantine_job *job = &args->job;
     if (args->verb < 0)
         argp_error(state, "say what to do: list, show, requeue or discard");
-    if (args->verb != VERB_LIST && args->n_names != 1)
+    if (args->verb != VERB_LIST && args->choice.n_names != 1)
         argp_error(state, "%s: name one sink with --sink NAME", verbs[args->verb]);
     if (args->verb == VERB_SHOW && ls_quarantine_filter_is_empty(&job->filter))
         argp_error(state, "show: name a position such as 3/1042, or a filter such as --key KEY");
@@ -129,11 +118,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     struct ls_quarantine_filter *filter = &args->job.filter;
     switch (key) {
     case ARGP_KEY_INIT:
-        state->child_inputs[0] = &args->config_path;
-        return 0;
-    case 's':
-        args->names = ls_realloc(args->names, (args->n_names + 1) * sizeof(char *));
-        args->names[args->n_names++] = arg;
+        ls_cli_inputs(state, 3, &args->choice, &args->config_path);
         return 0;
     case OPT_CLASS:
         if (!ls_quarantine_is_class(arg))
@@ -141,6 +126,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         filter->class = arg;
         return 0;
     case OPT_KEY:
+        if (*arg == '\0')
+            argp_error(state, "--key: expected a key, found nothing; records without a key are of "
+                              "--class bad-key");
         filter->key = arg;
         return 0;
     case OPT_SINCE:
@@ -150,10 +138,10 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         filter->until_ms = time_of("until", arg, state);
         return 0;
     case 'p':
-        filter->partition = (int32_t)number_of("partition", arg, LS_SHARDS - 1, state);
+        filter->partition = (int32_t)ls_cli_number("--partition", arg, 0, LS_SHARDS - 1, state);
         return 0;
     case 'o':
-        filter->offset = number_of("offset", arg, ((int64_t)1 << 48) - 2, state);
+        filter->offset = ls_cli_number("--offset", arg, 0, ((int64_t)1 << 48) - 2, state);
         return 0;
     case 'n':
         args->job.dry_run = true;
@@ -166,9 +154,6 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         return 0;
     case OPT_PII:
         args->job.show_pii = true;
-        return 0;
-    case OPT_JSON:
-        args->job.json = true;
         return 0;
     case ARGP_KEY_ARG:
         take_word(args, arg, state);
@@ -187,7 +172,8 @@ static int run(struct arguments *args, const struct ls_config *config)
         ls_quarantine_list, ls_quarantine_show, ls_quarantine_requeue, ls_quarantine_discard};
     struct ls_quarantine_job *job = &args->job;
     job->config = config;
-    if (ls_cli_sinks(config, args->names, args->n_names, true, &job->sinks, &job->n_sinks) < 0)
+    job->json = args->choice.json;
+    if (ls_cli_sinks(config, &args->choice, &job->sinks, &job->n_sinks) < 0)
         return LS_EXIT_USAGE;
     ls_cli_catch_signals();
     int code = jobs[args->verb](job);
@@ -197,7 +183,11 @@ static int run(struct arguments *args, const struct ls_config *config)
 
 int ls_cmd_quarantine(int argc, char **argv)
 {
-    static const struct argp_child children[] = {{&ls_config_argp, 0, NULL, 0}, {0}};
+    static const struct argp_child children[] = {{&ls_sink_argp, 0, NULL, 0},
+                                                 {&ls_all_argp, 0, NULL, 0},
+                                                 {&ls_json_argp, 0, NULL, 0},
+                                                 {&ls_config_argp, 0, NULL, 0},
+                                                 {0}};
     static const struct argp argp = {
         options, parse, "list|show|requeue|discard [POSITION]", doc, children, NULL, NULL};
     struct arguments args = {.verb = -1, .job.filter = {.partition = -1, .offset = -1}};
@@ -205,6 +195,6 @@ int ls_cmd_quarantine(int argc, char **argv)
     struct ls_config *config = ls_cli_config(args.config_path);
     int code = config != NULL ? run(&args, config) : LS_EXIT_CONFIG;
     ls_config_free(config);
-    free(args.names);
+    ls_cli_choice_free(&args.choice);
     return code;
 }

@@ -11,40 +11,26 @@
 
 #include "base/mem.h"
 #include "base/progress.h"
+#include "cli/args.h"
 #include "cli/cli.h"
 #include "consumers/replay.h"
 
 struct replay_options {
     const char *config_path;
-    char **sinks;
-    size_t n_sinks;
-    bool all;
-    bool json;
+    struct ls_cli_choice choice;
     bool resync;
     int32_t *partitions;
     size_t n_partitions;
 };
 
 static const struct argp_option replay_option_table[] = {
-    {"sink", 's', "NAME", 0, "Into this sink (may be given several times)", 0},
-    {"all", 'a', NULL, 0, "Into every sink of the configuration", 0},
     {"partition", 'p', "N", 0, "Only this partition (may be given several times)", 0},
-    {"json", 'j', NULL, 0, "Result as JSON on stdout", 0},
-    {0},
-};
-
-static const struct argp_option resync_option_table[] = {
-    {"sink", 's', "NAME", 0, "This sink's store (may be given several times)", 0},
-    {"json", 'j', NULL, 0, "Result as JSON on stdout", 0},
     {0},
 };
 
 static void add_partition(struct replay_options *options, const char *arg, struct argp_state *state)
 {
-    char *end;
-    long number = strtol(arg, &end, 10);
-    if (*arg == '\0' || *end != '\0' || number < 0 || number >= LS_SHARDS)
-        argp_error(state, "--partition %s: expected a number from 0", arg);
+    int64_t number = ls_cli_number("--partition", arg, 0, LS_SHARDS - 1, state);
     options->partitions =
         ls_realloc(options->partitions, (options->n_partitions + 1) * sizeof(int32_t));
     options->partitions[options->n_partitions++] = (int32_t)number;
@@ -55,28 +41,17 @@ static error_t parse_replay(int key, char *arg, struct argp_state *state)
     struct replay_options *options = state->input;
     switch (key) {
     case ARGP_KEY_INIT:
-        state->child_inputs[0] = &options->config_path;
-        return 0;
-    case 's':
-        options->sinks = ls_realloc(options->sinks, (options->n_sinks + 1) * sizeof(char *));
-        options->sinks[options->n_sinks++] = arg;
-        return 0;
-    case 'a':
-        options->all = true;
+        ls_cli_inputs(state, options->resync ? 2 : 3, &options->choice, &options->config_path);
         return 0;
     case 'p':
         add_partition(options, arg, state);
-        return 0;
-    case 'j':
-        options->json = true;
         return 0;
     case ARGP_KEY_ARG:
         argp_error(state, "unexpected argument '%s'", arg);
         return 0;
     case ARGP_KEY_END:
-        if (options->all == (options->n_sinks > 0))
-            argp_error(state, options->resync ? "name the sinks with --sink NAME"
-                                              : "name the sinks with --sink NAME, or --all");
+        if (options->resync && options->choice.n_names == 0)
+            argp_error(state, "name each store that is to be filled, with --sink NAME");
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -87,7 +62,11 @@ static error_t parse_replay(int key, char *arg, struct argp_state *state)
     "Exit codes: 0 done (poison is counted and quarantined), 2 failed for some sink, 64 wrong " \
     "arguments, 78 wrong configuration, 130 interrupted."
 
-static const struct argp_child replay_children[] = {{&ls_config_argp, 0, NULL, 0}, {0}};
+static const struct argp_child replay_children[] = {{&ls_sink_argp, 0, NULL, 0},
+                                                    {&ls_all_argp, 0, NULL, 0},
+                                                    {&ls_json_argp, 0, NULL, 0},
+                                                    {&ls_config_argp, 0, NULL, 0},
+                                                    {0}};
 static const struct argp replay_argp = {
     replay_option_table,
     parse_replay,
@@ -102,8 +81,10 @@ static const struct argp replay_argp = {
     NULL,
     NULL,
 };
+static const struct argp_child resync_children[] = {
+    {&ls_sink_argp, 0, NULL, 0}, {&ls_json_argp, 0, NULL, 0}, {&ls_config_argp, 0, NULL, 0}, {0}};
 static const struct argp resync_argp = {
-    resync_option_table,
+    NULL,
     parse_replay,
     NULL,
     "Reads the whole log into a store, writes what it has at the same version again, and gives it "
@@ -113,7 +94,7 @@ static const struct argp resync_argp = {
     "anything that the log does not know.\n\n"
     "Example:\n"
     "  lockstep resync --sink es-backup\n\n" EXIT_CODES,
-    replay_children,
+    resync_children,
     NULL,
     NULL,
 };
@@ -185,7 +166,7 @@ static int replay_sinks(const struct ls_config *config, const struct replay_opti
             ls_cli_error("%s: %s", sink->sink->name, sink->err.text);
     }
     free(ranges);
-    if (options->json)
+    if (options->choice.json)
         print_json(sinks, n);
     else
         print_table(sinks, n);
@@ -211,7 +192,7 @@ static bool partitions_exist(const struct replay_options *options,
 
 static int run_command(int argc, char **argv, bool resync)
 {
-    struct replay_options options = {.resync = resync};
+    struct replay_options options = {.resync = resync, .choice.required = !resync};
     argp_parse(resync ? &resync_argp : &replay_argp, argc, argv, 0, NULL, &options);
     struct ls_config *config = ls_cli_config(options.config_path);
     if (config == NULL)
@@ -219,7 +200,7 @@ static int run_command(int argc, char **argv, bool resync)
     const struct ls_sink_config **chosen;
     size_t n;
     int code = LS_EXIT_USAGE;
-    if (ls_cli_sinks(config, options.sinks, options.n_sinks, options.all, &chosen, &n) == 0) {
+    if (ls_cli_sinks(config, &options.choice, &chosen, &n) == 0) {
         struct ls_replay_sink *sinks = ls_calloc(n, sizeof(*sinks));
         for (size_t i = 0; i < n; i++)
             sinks[i].sink = chosen[i];
@@ -230,7 +211,7 @@ static int run_command(int argc, char **argv, bool resync)
         free(sinks);
         free(chosen);
     }
-    free(options.sinks);
+    ls_cli_choice_free(&options.choice);
     free(options.partitions);
     ls_config_free(config);
     return code;

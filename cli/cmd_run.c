@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "cli/args.h"
 #include "cli/cli.h"
 #include "consumers/health.h"
 #include "consumers/instance.h"
@@ -13,9 +14,7 @@ enum { OPT_LISTEN = 0x100, OPT_LOG_FORMAT };
 
 struct run_options {
     const char *config_path;
-    char **sinks;
-    size_t n_sinks;
-    bool all;
+    struct ls_cli_choice choice;
     bool verbose;
     const char *listen; /* NULL: as the configuration says */
 };
@@ -29,8 +28,6 @@ struct worker {
 };
 
 static const struct argp_option run_option_table[] = {
-    {"sink", 's', "NAME", 0, "Run this sink (may be given several times)", 0},
-    {"all", 'a', NULL, 0, "Run every sink of the configuration", 0},
     {"listen", OPT_LISTEN, "ADDR:PORT", 0,
      "Serve /metrics, /healthz and /readyz there (PORT alone: on loopback; 'none': nowhere; "
      "default: the configuration's listen)",
@@ -53,14 +50,7 @@ static error_t parse_run(int key, char *arg, struct argp_state *state)
     struct run_options *options = state->input;
     switch (key) {
     case ARGP_KEY_INIT:
-        state->child_inputs[0] = &options->config_path;
-        return 0;
-    case 's':
-        options->sinks = ls_realloc(options->sinks, (options->n_sinks + 1) * sizeof(char *));
-        options->sinks[options->n_sinks++] = arg;
-        return 0;
-    case 'a':
-        options->all = true;
+        ls_cli_inputs(state, 2, &options->choice, &options->config_path);
         return 0;
     case OPT_LISTEN:
         options->listen = arg;
@@ -74,16 +64,13 @@ static error_t parse_run(int key, char *arg, struct argp_state *state)
     case ARGP_KEY_ARG:
         argp_error(state, "unexpected argument '%s'", arg);
         return 0;
-    case ARGP_KEY_END:
-        if (options->all == (options->n_sinks > 0))
-            argp_error(state, "name the sinks with --sink NAME, or all of them with --all");
-        return 0;
     default:
         return ARGP_ERR_UNKNOWN;
     }
 }
 
-static const struct argp_child run_children[] = {{&ls_config_argp, 0, NULL, 0}, {0}};
+static const struct argp_child run_children[] = {
+    {&ls_sink_argp, 0, NULL, 0}, {&ls_all_argp, 0, NULL, 0}, {&ls_config_argp, 0, NULL, 0}, {0}};
 static const struct argp run_argp = {
     run_option_table,
     parse_run,
@@ -191,7 +178,7 @@ static int run_sinks(const struct ls_config *config, const struct ls_sink_config
 
 int ls_cmd_run(int argc, char **argv)
 {
-    struct run_options options = {0};
+    struct run_options options = {.choice.required = true};
     argp_parse(&run_argp, argc, argv, 0, NULL, &options);
     if (options.verbose)
         ls_log_set_level(LS_LOG_DEBUG);
@@ -201,12 +188,12 @@ int ls_cmd_run(int argc, char **argv)
     const struct ls_sink_config **sinks;
     size_t n;
     int code = LS_EXIT_USAGE;
-    if (ls_cli_sinks(config, options.sinks, options.n_sinks, options.all, &sinks, &n) == 0) {
+    if (ls_cli_sinks(config, &options.choice, &sinks, &n) == 0) {
         ls_cli_catch_signals();
         code = run_sinks(config, sinks, n, options.listen ? options.listen : config->listen);
         free(sinks);
     }
-    free(options.sinks);
+    ls_cli_choice_free(&options.choice);
     ls_config_free(config);
     return code;
 }

@@ -6,31 +6,23 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "cli/args.h"
 #include "cli/cli.h"
 #include "cli/schema_jobs.h"
 #include "cli/schema_show.h"
 #include "pipeline/schema_release.h"
 #include "schema/es_mapping.h"
 
-enum {
-    KEY_AGAINST = 256,
-    KEY_MYSQL,
-    KEY_ES,
-    KEY_ES_NODE,
-    KEY_REDIS,
-    NAMES_MAX = 256,
-    LINES_SHOWN = 8
-};
+enum { KEY_AGAINST = 256, KEY_MYSQL, KEY_ES, KEY_ES_NODE, KEY_REDIS, LINES_SHOWN = 8 };
 
 struct arguments {
     const char *config;
     const char *action;
     const char *file; /* of check and show, instead of the configuration's */
     const char *against;
-    char *names[NAMES_MAX]; /* of sinks */
-    size_t n_names;
+    struct ls_cli_choice choice; /* apply, diff: which stores */
     uint32_t cores;
-    bool json, mysql, es, redis, verbose;
+    bool mysql, es, redis, verbose;
 };
 
 static const char doc[] =
@@ -54,13 +46,11 @@ static const char doc[] =
     "arguments, 78 wrong configuration or schema, or one that may not follow the released one.";
 
 static const struct argp_option options[] = {
-    {"sink", 's', "NAME", 0, "apply, diff: this sink, may be repeated (default: all)", 0},
     {"against", KEY_AGAINST, "FILE", 0, "check: compare with this schema file", 0},
     {"mysql", KEY_MYSQL, NULL, 0, "show: MySQL tables", 0},
     {"es", KEY_ES, NULL, 0, "show: Elasticsearch index and alias filter", 0},
     {"es-node", KEY_ES_NODE, "CORES", 0, "show: elasticsearch.yml lines for a node of CORES", 0},
     {"redis", KEY_REDIS, NULL, 0, "show: Redis keys and values", 0},
-    {"json", 'j', NULL, 0, "Results as JSON on stdout", 0},
     {"verbose", 'v', NULL, 0, "apply, diff: every line, however many", 0},
     {0},
 };
@@ -81,18 +71,27 @@ static void parse_operand(struct arguments *arguments, char *arg, struct argp_st
     }
 }
 
+/* An option of another action is not ignored: `apply --mysql` would apply to all stores. */
+static void check_options(const struct arguments *arguments, struct argp_state *state)
+{
+    char action = arguments->action ? arguments->action[0] : '\0';
+    bool stores = action == 'a' || action == 'd';
+    if (!stores && (arguments->choice.n_names > 0 || arguments->choice.all || arguments->verbose))
+        argp_error(state, "--sink, --all and --verbose are for apply and diff");
+    if (action != 's' &&
+        (arguments->mysql || arguments->es || arguments->redis || arguments->cores > 0))
+        argp_error(state, "--mysql, --es, --redis and --es-node are for show; stores are chosen "
+                          "with --sink NAME");
+    if (action != 'c' && arguments->against)
+        argp_error(state, "--against is for check");
+}
+
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
     struct arguments *arguments = state->input;
-    char *end;
     switch (key) {
     case ARGP_KEY_INIT:
-        state->child_inputs[0] = &arguments->config;
-        return 0;
-    case 's':
-        if (arguments->n_names == NAMES_MAX)
-            argp_error(state, "at most %d sinks", NAMES_MAX);
-        arguments->names[arguments->n_names++] = arg;
+        ls_cli_inputs(state, 3, &arguments->choice, &arguments->config);
         return 0;
     case KEY_AGAINST:
         arguments->against = arg;
@@ -107,12 +106,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         arguments->redis = true;
         return 0;
     case KEY_ES_NODE:
-        arguments->cores = (uint32_t)strtoul(arg, &end, 10);
-        if (*end != '\0' || arguments->cores < 1 || arguments->cores > 1024)
-            argp_error(state, "--es-node: expected cores from 1 to 1024, found '%s'", arg);
-        return 0;
-    case 'j':
-        arguments->json = true;
+        arguments->cores = (uint32_t)ls_cli_number("--es-node", arg, 1, 1024, state);
         return 0;
     case 'v':
         arguments->verbose = true;
@@ -123,6 +117,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case ARGP_KEY_END:
         if (arguments->action == NULL)
             argp_error(state, "name an action: check, show, apply or diff");
+        check_options(arguments, state);
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -174,7 +169,7 @@ static int check_one(const struct arguments *arguments, const struct ls_config *
     }
     if (code != LS_EXIT_OK)
         ls_cli_error("%s", err.text);
-    if (arguments->json)
+    if (arguments->choice.json)
         json_array_append_new(results,
                               json_pack("{s:s, s:s, s:i, s:b, s:s}", "entity", schema->entity,
                                         "file", schema->path, "version", (int)schema->version, "ok",
@@ -214,7 +209,7 @@ static void show_one(const struct arguments *arguments, const struct ls_config *
     }
     if (arguments->redis)
         ls_schema_show_redis(schema);
-    if (arguments->json)
+    if (arguments->choice.json)
         ls_schema_show_json(schema);
     else if (!arguments->mysql && !arguments->es && !arguments->redis)
         ls_schema_show_fields(schema);
@@ -252,7 +247,7 @@ static int check_or_show(const struct arguments *arguments)
         }
         ls_config_free(config);
     }
-    if (check && arguments->json)
+    if (check && arguments->choice.json)
         ls_cli_print_json(json_pack("{s:b, s:O}", "ok", code == LS_EXIT_OK, "schemas", results),
                           JSON_INDENT(2));
     json_decref(results);
@@ -384,7 +379,7 @@ static int apply_or_diff(const struct arguments *arguments, const struct ls_conf
     struct ls_schema_job *jobs = ls_schema_jobs_run(config, sinks, n, work, true);
     json_t *results = json_array();
     for (size_t i = 0; i < n; i++) {
-        if (arguments->json)
+        if (arguments->choice.json)
             json_array_append_new(results, job_json(&jobs[i]));
         else
             print_job(&jobs[i], arguments->verbose);
@@ -394,13 +389,13 @@ static int apply_or_diff(const struct arguments *arguments, const struct ls_conf
             code = LS_EXIT_DIFFERENT;
     }
     ls_schema_jobs_free(jobs, n);
-    json_t *released = arguments->json ? json_object() : NULL;
+    json_t *released = arguments->choice.json ? json_object() : NULL;
     if (work == LS_SCHEMA_APPLY && code == LS_EXIT_OK)
         code = release_entities(config, sinks, n, released);
     else if (work == LS_SCHEMA_APPLY)
         ls_cli_error("the schema is not released, as not all stores have it; mend the cause and "
                      "repeat the command");
-    if (arguments->json)
+    if (arguments->choice.json)
         ls_cli_print_json(json_pack("{s:b, s:O, s:O}", "ok", code == LS_EXIT_OK, "sinks", results,
                                     "released", released),
                           JSON_INDENT(2));
@@ -411,7 +406,11 @@ static int apply_or_diff(const struct arguments *arguments, const struct ls_conf
 
 int ls_cmd_schema(int argc, char **argv)
 {
-    const struct argp_child children[] = {{&ls_config_argp, 0, NULL, 0}, {0}};
+    const struct argp_child children[] = {{&ls_sink_argp, 0, NULL, 0},
+                                          {&ls_all_argp, 0, NULL, 0},
+                                          {&ls_json_argp, 0, NULL, 0},
+                                          {&ls_config_argp, 0, NULL, 0},
+                                          {0}};
     const struct argp argp = {.options = options,
                               .parser = parse,
                               .args_doc = "check|show [FILE]\napply|diff",
@@ -432,12 +431,13 @@ int ls_cmd_schema(int argc, char **argv)
     const struct ls_sink_config **sinks = NULL;
     size_t n = 0;
     int code = LS_EXIT_USAGE;
-    if (ls_cli_sinks(config, arguments.names, arguments.n_names, true, &sinks, &n) == 0) {
+    if (ls_cli_sinks(config, &arguments.choice, &sinks, &n) == 0) {
         if (arguments.action[0] == 'a')
             ls_cli_ask_kafka(config);
         code = apply_or_diff(&arguments, config, sinks, n);
     }
     free(sinks);
+    ls_cli_choice_free(&arguments.choice);
     ls_config_free(config);
     return code;
 }

@@ -12,12 +12,12 @@
 
 #include "base/clock.h"
 #include "base/progress.h"
+#include "cli/args.h"
 #include "cli/cli.h"
 #include "pipeline/status.h"
 
 enum {
-    OPT_JSON = 0x100,
-    OPT_UNTIL,
+    OPT_UNTIL = 0x100,
     LOOK_MS = 1000,
     PIPED_LOOK_MS = 2000, /* a table each for a file or a log, not for eyes */
     UNTIL_DEFAULT_S = 600,
@@ -25,29 +25,24 @@ enum {
 
 struct arguments {
     const char *config_path;
-    char **names;
-    size_t n_names;
+    struct ls_cli_choice choice;
     bool watch;
-    bool json;
     bool until; /* caught up */
     int64_t until_ms;
 };
 
 static const struct argp_option options[] = {
-    {"sink", 's', "NAME", 0, "Show this sink (any number; default: all)", 0},
-    {"all", 'a', NULL, 0, "Show all sinks (the default)", 0},
     {"watch", 'w', NULL, 0,
      "Look again every second, until Ctrl-C (a table every 2 s where stdout is no terminal)", 0},
     {"until-caught-up", OPT_UNTIL, "S", OPTION_ARG_OPTIONAL,
      "Look again until every chosen sink is RUNNING or STOPPED with lag 0, for at most S seconds "
      "(default 600); without --watch only the last look is printed",
      0},
-    {"json", OPT_JSON, NULL, 0, "Print one JSON object (with --watch one a line)", 0},
     {0},
 };
 
 static const char doc[] =
-    "Shows where every sink stands: its state, how far it is behind, what it did.\v"
+    "Shows where every sink (or those of --sink) stands: its state, how far it is behind, what it did.\v"
     "Everything comes from Kafka: no store and no worker is asked. LAG is in records, BEHIND is "
     "the age of the oldest one that is not final, ETA the time until nothing lags, if the lag goes "
     "on to shrink as it did over the last looks (so none on the first one); counts are since the "
@@ -67,40 +62,21 @@ static const char doc[] =
     "--until-caught-up: 0 all are caught up, 2 some are not in time (stderr says which), 130 "
     "interrupted.";
 
-static int64_t seconds_of(const char *text, struct argp_state *state)
-{
-    char *end;
-    errno = 0;
-    long seconds = strtol(text, &end, 10);
-    if (*text == '\0' || *end != '\0' || errno != 0 || seconds < 0 || seconds > 86400)
-        argp_error(state, "--until-caught-up: expected whole seconds from 0 to 86400, found '%s'",
-                   text);
-    return seconds;
-}
-
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
     struct arguments *args = state->input;
     switch (key) {
     case ARGP_KEY_INIT:
-        state->child_inputs[0] = &args->config_path;
-        return 0;
-    case 's':
-        args->names = ls_realloc(args->names, (args->n_names + 1) * sizeof(char *));
-        args->names[args->n_names++] = arg;
-        return 0;
-    case 'a':
-        args->n_names = 0;
+        ls_cli_inputs(state, 3, &args->choice, &args->config_path);
         return 0;
     case 'w':
         args->watch = true;
         return 0;
-    case OPT_JSON:
-        args->json = true;
-        return 0;
     case OPT_UNTIL:
         args->until = true;
-        args->until_ms = 1000 * (arg != NULL ? seconds_of(arg, state) : UNTIL_DEFAULT_S);
+        args->until_ms =
+            1000 * (arg != NULL ? ls_cli_number("--until-caught-up", arg, 0, 86400, state)
+                                : UNTIL_DEFAULT_S);
         return 0;
     case ARGP_KEY_ARG:
         argp_error(state,
@@ -147,7 +123,7 @@ static void draw(const struct ls_status_sink *sinks, size_t n, const struct argu
 {
     struct ls_buf buf = {0};
     int64_t now_ms = ls_wall_us() / 1000;
-    if (args->json)
+    if (args->choice.json)
         ls_status_json(sinks, n, now_ms, &buf);
     else
         ls_status_table(sinks, n, now_ms, &buf);
@@ -214,7 +190,7 @@ static void show_look(struct view *view)
 {
     if (!view->ok)
         draw_failure(&view->err, view->screen);
-    else if (!view->screen && !view->args->json && view->shown)
+    else if (!view->screen && !view->args->choice.json && view->shown)
         putchar('\n'); /* between two tables */
     if (view->ok)
         draw(view->sinks, view->n, view->args, view->screen);
@@ -269,7 +245,7 @@ static int show(const struct ls_config *config, const struct ls_sink_config **si
         return LS_EXIT_FAILED;
     }
     view.sinks = ls_calloc(n, sizeof(*view.sinks));
-    view.screen = args->watch && !args->json && isatty(STDOUT_FILENO);
+    view.screen = args->watch && !args->choice.json && isatty(STDOUT_FILENO);
     if (view.screen)
         enter_screen();
     look(&view);
@@ -285,7 +261,11 @@ static int show(const struct ls_config *config, const struct ls_sink_config **si
 
 int ls_cmd_status(int argc, char **argv)
 {
-    static const struct argp_child children[] = {{&ls_config_argp, 0, NULL, 0}, {0}};
+    static const struct argp_child children[] = {{&ls_sink_argp, 0, NULL, 0},
+                                                 {&ls_all_argp, 0, NULL, 0},
+                                                 {&ls_json_argp, 0, NULL, 0},
+                                                 {&ls_config_argp, 0, NULL, 0},
+                                                 {0}};
     static const struct argp argp = {options, parse, NULL, doc, children, NULL, NULL};
     struct arguments args = {0};
     argp_parse(&argp, argc, argv, 0, NULL, &args);
@@ -295,12 +275,11 @@ int ls_cmd_status(int argc, char **argv)
         const struct ls_sink_config **sinks = NULL;
         size_t n = 0;
         ls_cli_catch_signals();
-        code = ls_cli_sinks(config, args.names, args.n_names, true, &sinks, &n) < 0
-                   ? LS_EXIT_USAGE
-                   : show(config, sinks, n, &args);
+        code = ls_cli_sinks(config, &args.choice, &sinks, &n) < 0 ? LS_EXIT_USAGE
+                                                                  : show(config, sinks, n, &args);
         free(sinks);
     }
     ls_config_free(config);
-    free(args.names);
+    ls_cli_choice_free(&args.choice);
     return code;
 }

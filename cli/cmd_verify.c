@@ -11,37 +11,33 @@
 
 #include "base/clock.h"
 #include "base/progress.h"
+#include "cli/args.h"
 #include "cli/cli.h"
 #include "consumers/verify.h"
 #include "pipeline/kafka.h"
 #include "pipeline/quarantined.h"
 #include "pipeline/topics.h"
 
-enum { OPT_EXAMPLES = 0x100, OPT_JSON, OPT_PII, OPT_WAIT };
+enum { OPT_EXAMPLES = 0x100, OPT_PII, OPT_WAIT };
 
 struct arguments {
     const char *config_path;
-    char **names;
-    size_t n_names;
+    struct ls_cli_choice choice;
     int64_t wait_ms;
     uint32_t examples;
-    bool json;
     bool show_pii;
 };
 
 static const struct argp_option options[] = {
-    {"sink", 's', "NAME", 0, "Compare this sink (any number; default: all)", 0},
-    {"all", 'a', NULL, 0, "Compare all sinks (the default)", 0},
     {"examples", OPT_EXAMPLES, "N", 0, "Show at most N keys of each difference (default 3)", 0},
     {"wait", OPT_WAIT, "SECONDS", 0,
      "Wait at most this long for what a sink has not come to yet (default 10)", 0},
-    {"json", OPT_JSON, NULL, 0, "Print one JSON object", 0},
     {"show-pii", OPT_PII, NULL, 0, "Show keys though the schema says that they are personal", 0},
     {0},
 };
 
 static const char doc[] =
-    "Compares what every store really holds with the log, in full.\v"
+    "Compares what every store (or those of --sink) really holds with the log, in full.\v"
     "The model is the ledger, an index of the log under state_dir, which is brought up to date "
     "first. Each key is compared by version and by a hash recomputed from the store's own content. "
     "A difference is reported only when the sink had passed that record and both sides were read "
@@ -56,39 +52,19 @@ static const char doc[] =
     "Exit codes: 0 all equal, 1 something differs, 2 could not tell (a store cannot be read, or a "
     "sink is still lagging after the wait).";
 
-static long number_of(const char *text, long min, long max, const char *what,
-                      struct argp_state *state)
-{
-    char *end;
-    long number = strtol(text, &end, 10);
-    if (*text == '\0' || *end != '\0' || number < min || number > max)
-        argp_error(state, "%s: expected a whole number from %ld to %ld, found '%s'", what, min, max,
-                   text);
-    return number;
-}
-
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
     struct arguments *args = state->input;
     switch (key) {
     case ARGP_KEY_INIT:
-        state->child_inputs[0] = &args->config_path;
-        return 0;
-    case 's':
-        args->names = ls_realloc(args->names, (args->n_names + 1) * sizeof(char *));
-        args->names[args->n_names++] = arg;
-        return 0;
-    case 'a':
-        args->n_names = 0;
+        ls_cli_inputs(state, 3, &args->choice, &args->config_path);
         return 0;
     case OPT_EXAMPLES:
-        args->examples = (uint32_t)number_of(arg, 0, LS_VERIFY_EXAMPLES_MAX, "--examples", state);
+        args->examples =
+            (uint32_t)ls_cli_number("--examples", arg, 0, LS_VERIFY_EXAMPLES_MAX, state);
         return 0;
     case OPT_WAIT:
-        args->wait_ms = number_of(arg, 0, 86400, "--wait", state) * 1000;
-        return 0;
-    case OPT_JSON:
-        args->json = true;
+        args->wait_ms = ls_cli_number("--wait", arg, 0, 86400, state) * 1000;
         return 0;
     case OPT_PII:
         args->show_pii = true;
@@ -297,7 +273,7 @@ static int report(const struct ls_verify_job *jobs, const struct side *sides, si
         else if (!ls_verify_equal(reports[i]) && code == LS_EXIT_OK)
             code = LS_EXIT_FAILED;
     }
-    if (args->json) {
+    if (args->choice.json) {
         ls_verify_json(reports, n, &format, &buf);
     } else {
         ls_verify_table(reports, n, &format, &buf);
@@ -347,7 +323,11 @@ static int compare(const struct ls_config *config, const struct ls_sink_config *
 
 int ls_cmd_verify(int argc, char **argv)
 {
-    static const struct argp_child children[] = {{&ls_config_argp, 0, NULL, 0}, {0}};
+    static const struct argp_child children[] = {{&ls_sink_argp, 0, NULL, 0},
+                                                 {&ls_all_argp, 0, NULL, 0},
+                                                 {&ls_json_argp, 0, NULL, 0},
+                                                 {&ls_config_argp, 0, NULL, 0},
+                                                 {0}};
     static const struct argp argp = {options, parse, NULL, doc, children, NULL, NULL};
     struct arguments args = {.wait_ms = 10 * 1000, .examples = 3};
     argp_parse(&argp, argc, argv, 0, NULL, &args);
@@ -358,13 +338,13 @@ int ls_cmd_verify(int argc, char **argv)
         size_t n = 0;
         ls_cli_catch_signals();
         code = LS_EXIT_USAGE;
-        if (ls_cli_sinks(config, args.names, args.n_names, true, &sinks, &n) == 0) {
+        if (ls_cli_sinks(config, &args.choice, &sinks, &n) == 0) {
             ls_cli_ask_kafka(config);
             code = compare(config, sinks, n, &args);
         }
         free(sinks);
     }
     ls_config_free(config);
-    free(args.names);
+    ls_cli_choice_free(&args.choice);
     return code;
 }

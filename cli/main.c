@@ -1,6 +1,10 @@
 /* The program: finds the subcommand and hands over. */
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/mem.h"
 #include "cli/cli.h"
@@ -41,8 +45,34 @@ static void print_help(FILE *out)
         out);
 }
 
+/*
+ * Where a standard descriptor is closed, the next file or connection would get its number, and
+ * what is printed would go there. A reader's end of /dev/null refuses to be written instead.
+ */
+static void keep_descriptors(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && errno == EBADF && open("/dev/null", O_RDONLY) < 0)
+            _exit(LS_EXIT_FAILED);
+}
+
+/* Results that did not get out are no results. A pipe whose reader left (`| head`) is no news. */
+static int finish(int code)
+{
+    struct stat out;
+    bool failed = fflush(stdout) != 0;
+    int why = errno; /* where it failed just now; else nobody knows any more */
+    if ((!failed && !ferror(stdout)) || code > LS_EXIT_DIFFERENT)
+        return code;
+    if (fstat(STDOUT_FILENO, &out) != 0 || !S_ISFIFO(out.st_mode))
+        ls_cli_error("cannot write the results to stdout%s%s", failed ? ": " : "",
+                     failed ? strerror(why) : "");
+    return LS_EXIT_FAILED;
+}
+
 int main(int argc, char **argv)
 {
+    keep_descriptors();
     const char *name = argc > 1 ? argv[1] : NULL;
     if (name == NULL) {
         print_help(stderr);
@@ -63,7 +93,7 @@ int main(int argc, char **argv)
         program_invocation_name = invocation;
         argp_err_exit_status = LS_EXIT_USAGE;
         argv[1] = invocation;
-        return commands[i].run(argc - 1, argv + 1);
+        return finish(commands[i].run(argc - 1, argv + 1));
     }
     fprintf(stderr, "lockstep: unknown command '%s'; see `lockstep --help`\n", name);
     return LS_EXIT_USAGE;
