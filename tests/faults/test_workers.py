@@ -4,7 +4,10 @@ back."""
 
 import contextlib
 import json
+import re
+import secrets
 import signal
+import socket
 import threading
 import unittest
 
@@ -17,6 +20,7 @@ import stores
 import wire
 from harness import wait_until
 from kafkas import Beats, Log, mysql_marks, mysql_root, offsets_of, redis_marks
+from server_redis import Connection
 from support import quick
 
 MYSQL = ("mysql-1", "mysql-2")
@@ -91,12 +95,11 @@ class RowLocks:
             )
             return [row[0] for row in cursor.fetchall()]
 
-    def wait_for_waiter(self, changed=0):
-        """Until a worker waits on every server; in a transaction that has changed rows already."""
+    def wait_for_waiter(self):
+        """Until a worker waits on every server."""
         for server in MYSQL:
             wait_until(
-                lambda server=server: any(n >= changed for n in self.waiting(server)),
-                f"a transaction with {changed} changed rows waits on {server}",
+                lambda server=server: self.waiting(server), f"a transaction waits on {server}"
             )
 
     def end_waiters(self):
@@ -126,6 +129,57 @@ class RowLocks:
         self.release()
 
 
+class RedisWrites:
+    """All that is written into a Redis Cluster while the `with` lasts, in the nodes' own words and
+    order; `versions` has it by key after the `with`."""
+
+    SET = re.compile(rb'^\+\S+ \[\d+ lua\] "SET" "([^"]*)" "(.*)"$')
+
+    def __init__(self, server, prefix):
+        self.prefix, self.versions = prefix, {}
+        self.ports = [proc.ports["redis"] for proc in servers.procs(server)]
+        self.end = f"end-{secrets.token_hex(8)}".encode()
+
+    def __enter__(self):
+        self.links = [self.watch(port) for port in self.ports]
+        self.threads = [
+            threading.Thread(target=self.read, args=(link,), daemon=True) for link in self.links
+        ]
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *exc):
+        for port in self.ports:
+            node = Connection(port, servers.INSTANCE.secret("redis"))
+            node.call("ECHO", self.end.decode())  # after all that was written before
+            node.close()
+        for thread, link in zip(self.threads, self.links):
+            thread.join()
+            link.close()
+
+    @staticmethod
+    def watch(port):
+        link = socket.create_connection(("127.0.0.1", port)).makefile("rwb")
+        for words in (f"AUTH lockstep {servers.INSTANCE.secret('redis')}", "MONITOR"):
+            link.write(f"{words}\r\n".encode())
+            link.flush()
+            answer = link.readline()
+            if answer != b"+OK\r\n":
+                raise AssertionError(f"redis on port {port}: {answer}")
+        return link
+
+    def read(self, link):
+        for line in link:
+            if self.end in line:
+                return
+            written = self.SET.match(line.rstrip())
+            if written and written[1].startswith(f"{self.prefix}:{{".encode()):
+                value = written[2].decode("unicode_escape").encode("latin-1")
+                version = int.from_bytes(value[:8], "big")
+                self.versions.setdefault(written[1].decode(), []).append(version)
+
+
 class KilledWithABatchInHand(unittest.TestCase):
     """SIGKILL, with the store's own account of how far the batch had come."""
 
@@ -137,11 +191,13 @@ class KilledWithABatchInHand(unittest.TestCase):
         with cls.story.worker():
             cls.story.settle()
 
-    def kill_while_waiting(self, name, keys, locks, changed):
-        """Publishes, and kills a worker that waits for the locks. Returns what stood then."""
+    def kill_while_waiting(self, name, keys, locks):
+        """Publishes, and kills a worker that waits for the locks. Returns what stood then, and the
+        rows that the waiting transactions had changed."""
         self.story.publish_lines(images(keys, name))
         with locks, self.story.worker() as worker:
-            locks.wait_for_waiter(changed)
+            locks.wait_for_waiter()
+            changed = [max(locks.waiting(server)) for server in MYSQL]
             worker.kill()
             locks.end_waiters()
             held = names_in_mysql(self.story, keys)
@@ -151,7 +207,7 @@ class KilledWithABatchInHand(unittest.TestCase):
             offset = (newest[key][0] & (1 << 48) - 1) - 1
             mark = marks[wire.partition_of(key, stores.PARTITIONS)]
             self.assertGreaterEqual(offset, mark, f"{key} is covered by a mark")
-        return held, marks
+        return held, marks, changed
 
     def go_on(self, keys, name, marks):
         """The next worker, which begins at these marks; its own account of what it did."""
@@ -171,7 +227,7 @@ class KilledWithABatchInHand(unittest.TestCase):
     def test_a_worker_killed_before_it_applies_leaves_nothing_and_the_next_one_applies_all(self):
         keys = [f"before-{number}" for number in range(64)]
         locks = RowLocks(self.story, keys)
-        held, marks = self.kill_while_waiting("one", keys, locks, changed=0)
+        held, marks, _ = self.kill_while_waiting("one", keys, locks)
         self.assertEqual(held, {}, "the locks were there before the first row")
         self.go_on(keys, "one", marks)
 
@@ -180,11 +236,12 @@ class KilledWithABatchInHand(unittest.TestCase):
         # the last table in the order in which a transaction goes through them
         last = [max(self.of_server(keys, number), key=wire.shard_of) for number in (0, 1)]
         locks = RowLocks(self.story, last)
-        held, marks = self.kill_while_waiting("one", keys, locks, changed=5)
+        held, marks, changed = self.kill_while_waiting("one", keys, locks)
         for key in last:
             partition = wire.partition_of(key, stores.PARTITIONS)
             seen = [k for k in held if wire.partition_of(k, stores.PARTITIONS) == partition]
             self.assertEqual(seen, [], "rows of a transaction that is not committed")
+        self.assertGreaterEqual(min(changed), 5, "it was in the middle")
         self.go_on(keys, "one", marks)
 
     @staticmethod
@@ -194,7 +251,7 @@ class KilledWithABatchInHand(unittest.TestCase):
     def test_a_worker_killed_after_it_applied_and_before_its_mark_is_read_again_as_stale(self):
         keys = [f"after-{number}" for number in range(64)]
         locks = RowLocks(self.story, marks=True)
-        held, marks = self.kill_while_waiting("one", keys, locks, changed=0)
+        held, marks, _ = self.kill_while_waiting("one", keys, locks)
         self.assertEqual(set(held), set(keys), "all was applied")
         now = self.go_on(keys, "one", marks)
         self.assertEqual((now["stale"], now["applied"]), (len(keys), 0))
@@ -295,7 +352,8 @@ class Zombies(unittest.TestCase):
             other = story.variant("twin", twin)
             harness.lockstep("topics", "create", config=other)
             log = Log(story)
-            with story.worker() as first, story.worker(config=other) as second:
+            writes = RedisWrites("redis-a", story.prefix)
+            with writes, story.worker() as first, story.worker(config=other) as second:
                 for round_ in range(4):
                     story.publish(members=300, events=900, seed=round_)
                 log.wait_members("redis-a", 1)
@@ -307,8 +365,11 @@ class Zombies(unittest.TestCase):
                 self.assertEqual((first.stop(), second.stop()), (0, 0))
             for one in both:
                 self.assertGreaterEqual(one["consumed"], 3600, one)
+            for key, versions in writes.versions.items():
+                self.assertEqual(versions, sorted(set(versions)), f"{key}: older over newer")
             # each record was applied by one of them, and came too late from the other
             self.assertGreater(sum(one["stale"] for one in both), 0, both)
+            self.assertEqual(len(writes.versions), len(stores.newest_of_log(topic=log.topic)))
 
 
 class Rebalances(unittest.TestCase):
