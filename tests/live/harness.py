@@ -67,13 +67,14 @@ def lockstep_json(*args, **options):
 
 
 class Worker:
-    """`lockstep run` in the background; its log is kept in memory."""
+    """`lockstep run` in the background; its log is kept in memory. `within` is a command that becomes
+    the program it is given, e.g. in another network."""
 
-    def __init__(self, *args, config=None):
+    def __init__(self, *args, config=None, within=()):
         environment = {**os.environ, "LOCKSTEP_CONFIG": str(config or CONFIG_PATH)}
         self.log_file = tempfile.NamedTemporaryFile(prefix="lockstep-worker.", suffix=".log")
         self.process = subprocess.Popen(
-            [str(BIN), "run", *args],
+            [*within, str(BIN), "run", *args],
             stdin=subprocess.DEVNULL,
             stdout=self.log_file,
             stderr=subprocess.STDOUT,

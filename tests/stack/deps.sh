@@ -13,8 +13,9 @@ PACKAGES_BASE=(
 )
 PACKAGES_CLANG=(clang clang-format clang-tidy libclang-rt-14-dev)
 # What breaks and encrypts links, for the fault tests only: Go builds toxiproxy; apache2-bin has no
-# service; stunnel4's service starts nothing as long as nobody writes a file into /etc/stunnel.
-PACKAGES_FAULTS=(golang-go apache2-bin stunnel4 openssl)
+# service; stunnel4's service starts nothing as long as nobody writes a file into /etc/stunnel;
+# nftables' service is off unless somebody enables it.
+PACKAGES_FAULTS=(golang-go apache2-bin stunnel4 openssl nftables)
 readonly PACKAGES_BASE PACKAGES_CLANG PACKAGES_FAULTS
 
 JAR_LIST=$ROOT/tests/stack/jars.sha256
