@@ -275,11 +275,9 @@ static void write_partitions(const struct page *page)
     }
 }
 
-enum { SERVERS_NAMED = 4 };
-
 /*
  * What the samples of a lane are labelled with: its number, and where its servers are, so that an
- * alert names what is dead. A cluster is known by the first few of the addresses configured.
+ * alert names what is dead.
  */
 struct lane_name {
     char number[16];
@@ -290,17 +288,8 @@ static struct ls_labels lane_labels(const struct page *page, size_t i, unsigned 
                                     struct lane_name *name)
 {
     const struct ls_sink_config *sink = ls_stats_sink(page->health->stats[i]);
-    const struct ls_sink_ops *ops = ls_sink_ops_for(sink->kind);
     ls_buf_clear(&name->server);
-    for (size_t n = 0; n < SERVERS_NAMED; n++) {
-        size_t before = name->server.len;
-        if (n > 0)
-            ls_buf_append_char(&name->server, ',');
-        if (!ops->server(sink, lane, n, &name->server)) {
-            name->server.len = before;
-            break;
-        }
-    }
+    ls_sink_servers(ls_sink_ops_for(sink->kind), sink, lane, &name->server);
     snprintf(name->number, sizeof(name->number), "%u", lane);
     struct ls_labels labels = with(sink_labels(page, i), "lane", name->number);
     return with(labels, "server", ls_buf_cstr(&name->server));

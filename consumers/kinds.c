@@ -4,6 +4,8 @@
 #include "consumers/sink.h"
 #include "consumers/store.h"
 
+enum { SERVERS_NAMED = 4 };
+
 const struct ls_sink_ops *ls_sink_ops_for(enum ls_sink_kind kind)
 {
     switch (kind) {
@@ -15,6 +17,20 @@ const struct ls_sink_ops *ls_sink_ops_for(enum ls_sink_kind kind)
         return &ls_es_sink_ops;
     }
     return NULL;
+}
+
+void ls_sink_servers(const struct ls_sink_ops *ops, const struct ls_sink_config *config,
+                     unsigned lane_index, struct ls_buf *buf)
+{
+    for (size_t i = 0; i < SERVERS_NAMED; i++) {
+        size_t before = buf->len;
+        if (i > 0)
+            ls_buf_append_char(buf, ',');
+        if (!ops->server(config, lane_index, i, buf)) {
+            buf->len = before;
+            return;
+        }
+    }
 }
 
 const struct ls_store_ops *ls_store_ops_for(enum ls_sink_kind kind)

@@ -200,15 +200,22 @@ void ls_observe(struct ls_instance *instance)
     view->standby = instance->state == LS_STATE_WAITING && is_standby(instance, now_ms);
 }
 
-bool ls_observe_lane_wait(const struct ls_lane_state *lane, unsigned number, char *ret, size_t size)
+bool ls_observe_lane_wait(const struct ls_instance *instance, unsigned number, char *ret,
+                          size_t size)
 {
+    const struct ls_lane_state *lane = &instance->lanes[number];
+    if (lane->units_out == 0 && lane->n_batches == 0)
+        return false;
+    struct ls_buf server = {0};
+    ls_sink_servers(instance->ops, instance->sink_config, number, &server);
     if (lane->units_out > 0)
-        snprintf(ret, size, "waits for the store to answer %" PRIu32 " request%s (lane %u)",
-                 lane->units_out, lane->units_out == 1 ? "" : "s", number);
-    else if (lane->n_batches > 0)
-        snprintf(ret, size, "waits with %" PRIu32 " batch%s in hand (lane %u)", lane->n_batches,
-                 lane->n_batches == 1 ? "" : "es", number);
-    return lane->units_out > 0 || lane->n_batches > 0;
+        snprintf(ret, size, "waits for the store at %s to answer %" PRIu32 " request%s",
+                 ls_buf_cstr(&server), lane->units_out, lane->units_out == 1 ? "" : "s");
+    else
+        snprintf(ret, size, "waits with %" PRIu32 " batch%s in hand for the store at %s",
+                 lane->n_batches, lane->n_batches == 1 ? "" : "es", ls_buf_cstr(&server));
+    ls_buf_free(&server);
+    return true;
 }
 
 void ls_observe_wait(const struct ls_instance *instance, char *ret, size_t size)
@@ -220,7 +227,7 @@ void ls_observe_wait(const struct ls_instance *instance, char *ret, size_t size)
         return;
     }
     for (unsigned i = 0; i < instance->n_lanes; i++)
-        if (ls_observe_lane_wait(&instance->lanes[i], i, ret, size))
+        if (ls_observe_lane_wait(instance, i, ret, size))
             return;
     for (int32_t i = 0; i < instance->n_partitions; i++) {
         if (instance->partitions[i].state == LS_PART_GIVEN) {

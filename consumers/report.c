@@ -266,10 +266,9 @@ static bool is_part_stuck(const struct ls_instance *instance, int64_t now_ms, ch
 static bool is_any_silent(const struct ls_instance *instance, char *wait, size_t size)
 {
     for (unsigned i = 0; i < instance->n_lanes; i++) {
-        const struct ls_lane_state *lane = &instance->lanes[i];
-        if (!ls_report_is_silent(instance, lane))
+        if (!ls_report_is_silent(instance, &instance->lanes[i]))
             continue;
-        ls_observe_lane_wait(lane, i, wait, size);
+        ls_observe_lane_wait(instance, i, wait, size);
         return true;
     }
     return false;

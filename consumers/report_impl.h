@@ -54,7 +54,7 @@ uint64_t ls_observe_settled(const struct ls_instance *instance);
 /* Brings the view up to date; asks the broker for the ends of the log now and then. */
 void ls_observe(struct ls_instance *instance);
 /* What the lane waits for, when it has something in hand. Returns whether it has. */
-bool ls_observe_lane_wait(const struct ls_lane_state *lane, unsigned number, char *ret,
+bool ls_observe_lane_wait(const struct ls_instance *instance, unsigned number, char *ret,
                           size_t size);
 /* What the instance waits for, when it has something to do and nothing of it is done. */
 void ls_observe_wait(const struct ls_instance *instance, char *ret, size_t size);

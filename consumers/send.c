@@ -140,14 +140,17 @@ void ls_send_batch(struct ls_instance *instance, unsigned lane, struct ls_batch 
 static void say_breaker(const struct ls_instance *instance, const struct ls_lane_state *lane,
                         int64_t open_ms)
 {
-    char number[16], openings[24], seconds[24];
+    char openings[24], seconds[24];
+    struct ls_buf server = {0};
     bool open = lane->breaker.state != LS_BREAKER_CLOSED;
-    snprintf(number, sizeof(number), "%td", lane - instance->lanes);
+    ls_sink_servers(instance->ops, instance->sink_config, (unsigned)(lane - instance->lanes),
+                    &server);
     snprintf(openings, sizeof(openings), "%" PRIu64, lane->breaker.openings);
     snprintf(seconds, sizeof(seconds), "%.1f", (double)open_ms / 1000);
     ls_log(open ? LS_LOG_WARN : LS_LOG_INFO, open ? "breaker opens" : "breaker closes", "sink",
-           instance->sink_config->name, "lane", number, "openings", openings, "cause",
-           lane->breaker.cause, "open_s", open ? NULL : seconds, NULL);
+           instance->sink_config->name, "server", ls_buf_cstr(&server), "openings", openings,
+           "cause", lane->breaker.cause, "open_s", open ? NULL : seconds, NULL);
+    ls_buf_free(&server);
 }
 
 static enum ls_flow_outcome outcome_of(const struct ls_err *err)

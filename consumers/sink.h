@@ -155,4 +155,11 @@ extern const struct ls_sink_ops ls_es_sink_ops;
 
 const struct ls_sink_ops *ls_sink_ops_for(enum ls_sink_kind kind);
 
+/*
+ * Appends where a lane's servers are, as configured, for people and labels: "host:port,host:port".
+ * A cluster is known by the first few. Pure; any thread.
+ */
+void ls_sink_servers(const struct ls_sink_ops *ops, const struct ls_sink_config *config,
+                     unsigned lane_index, struct ls_buf *buf);
+
 #endif

@@ -59,7 +59,7 @@ class NothingMoves(unittest.TestCase):
                 stuck = story.wait_status(
                     sink, "STUCK", lambda now: now["state"] == "STUCK", timeout_s=240
                 )
-                self.assertRegex(stuck["reason"], "^waits for the store to answer [0-9]+ requests")
+                self.assertRegex(stuck["reason"], "^waits for the store at [^ ]+ to answer [0-9]+ request")
                 self.assertGreater(stuck["lag"], 0)
                 self.assertGreater(stuck["behind_s"], 50)
                 self.assertTrue(in_state(url, sink, "stuck"))

@@ -301,12 +301,20 @@ static uint32_t no_limit(const struct ls_sink *sink)
     return UINT32_MAX;
 }
 
+static bool server(const struct ls_sink_config *config, unsigned lane, size_t i, struct ls_buf *buf)
+{
+    if (i == 0)
+        ls_buf_printf(buf, "fake:%u", lane + 1);
+    return i == 0;
+}
+
 const struct ls_sink_ops fake_sink_ops = {
     .kind = LS_SINK_REDIS,
     .open = open_sink,
     .close = close_sink,
     .n_lanes = n_lanes,
     .lane_of = lane_of,
+    .server = server,
     .unit_records = unit_limit,
     .unit_bytes = no_limit,
     .run_lane = run_lane,

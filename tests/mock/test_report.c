@@ -88,7 +88,7 @@ Test(report, a_store_that_neither_takes_nor_refuses_makes_the_sink_stuck_until_i
     held = 1;
     put_everywhere("k-");
     WAIT_FOR(state_now(reason, sizeof(reason)) == LS_STATE_STUCK);
-    cr_expect(strstr(reason, "waits for the store to answer") != NULL, "%s", reason);
+    cr_expect(strstr(reason, "waits for the store at fake:1 to answer") != NULL, "%s", reason);
     cr_expect_eq(get("/readyz", &body), 503);
     cr_expect(strstr(ls_buf_cstr(&body), "fake: STUCK: waits for the store") != NULL, "%s",
               body.data);
@@ -111,7 +111,7 @@ Test(report, a_store_that_has_not_answered_for_a_while_is_waited_for_before_any_
     put_everywhere("k-");
     WAIT_FOR(state_now(reason, sizeof(reason)) != LS_STATE_RUNNING);
     cr_expect_eq(state_now(NULL, 0), LS_STATE_WAITING);
-    cr_expect(strstr(reason, "waits for the store to answer") != NULL, "%s", reason);
+    cr_expect(strstr(reason, "waits for the store at fake:1 to answer") != NULL, "%s", reason);
     held = 0;
     WAIT_FOR(state_now(NULL, 0) == LS_STATE_RUNNING);
     end_live(&run);
