@@ -19,7 +19,7 @@
 enum {
     WATCH_MS = 1000,
     GENESIS_MS = 10000,
-    TIMEOUT_MS = 5000, /* the instance's loop stands still that long at most */
+    TIMEOUT_MS = 5000, /* the instance's loop stands still twice that long at most */
 };
 
 /* What this instance knows of each partition that it reads; returns how many. */

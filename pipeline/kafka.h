@@ -99,7 +99,7 @@ struct ls_log_position {
  * One request to each broker that leads any of the partitions; where something younger is there, it
  * is read, as the control records of transactions are younger, too, and no sign of anything.
  * ret_wrong is the first position that no longer holds, NULL when all do. -1: RETRY when a broker
- * does not answer within timeout_ms (each request).
+ * does not answer within timeout_ms (each request); who leads now was asked, for the next call.
  */
 int ls_kafka_check_log(const struct ls_config *config, rd_kafka_t *client, const char *topic,
                        const struct ls_log_position *positions, size_t n, int timeout_ms,

@@ -35,6 +35,22 @@ static int ask_younger(rd_kafka_t *client, rd_kafka_topic_partition_list_t *list
     return ls_kafka_err(err, code, "looking whether %s is still the same log", topic);
 }
 
+/*
+ * Who leads the topic's partitions now. librdkafka asks that once when a broker goes, when the
+ * others still take it for the leader; for a topic that the client neither writes nor reads it asks
+ * no more for a quarter of an hour, and would go on asking the broker that is gone.
+ */
+static void learn_leaders(rd_kafka_t *client, const char *topic, int timeout_ms)
+{
+    rd_kafka_topic_t *handle = rd_kafka_topic_new(client, topic, NULL);
+    if (handle == NULL)
+        return;
+    const struct rd_kafka_metadata *metadata = NULL;
+    if (rd_kafka_metadata(client, 0, handle, &metadata, timeout_ms) == RD_KAFKA_RESP_ERR_NO_ERROR)
+        rd_kafka_metadata_destroy(metadata);
+    rd_kafka_topic_destroy(handle);
+}
+
 struct confirming {
     const struct ls_log_position *positions;
     size_t n;
@@ -64,6 +80,8 @@ int ls_kafka_check_log(const struct ls_config *config, rd_kafka_t *client, const
             rd_kafka_topic_partition_list_add(list, topic, positions[i].partition)->offset =
                 positions[i].at_ms + 1;
     int rc = list->cnt > 0 ? ask_younger(client, list, timeout_ms, err) : 0;
+    if (rc < 0)
+        learn_leaders(client, topic, timeout_ms);
     LS_CLEANUP_FREE struct ls_log_span *spans = ls_calloc(n + 1, sizeof(*spans));
     size_t n_spans = 0;
     for (size_t i = 0; i < n && rc == 0; i++) {

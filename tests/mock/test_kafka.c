@@ -413,3 +413,37 @@ Test(kafka, schema_is_released_once_and_never_incompatibly)
     ls_schema_free(first);
     ls_schema_free(changed);
 }
+
+static int check_log(rd_kafka_t *client, struct ls_err *err)
+{
+    enum { TIMEOUT_MS = 1000 };
+    static const struct ls_log_position position = {0, 5, 1700000000000};
+    const struct ls_log_position *wrong = NULL;
+    int rc = ls_kafka_check_log(&mock.config, client, STATE, &position, 1, TIMEOUT_MS, &wrong, err);
+    cr_expect_null(wrong);
+    return rc;
+}
+
+Test(kafka, log_is_asked_of_its_new_leader_once_the_old_one_is_gone)
+{
+    rd_kafka_mock_cluster_t *pair = rd_kafka_mock_cluster_new(mock.owner, 2);
+    mock.config.brokers = (char *)(uintptr_t)rd_kafka_mock_cluster_bootstraps(pair);
+    rd_kafka_mock_topic_create(pair, STATE, 1, 2);
+    rd_kafka_mock_partition_set_leader(pair, STATE, 0, 1);
+    struct ls_err err = {0};
+    rd_kafka_t *client = ls_kafka_client(&mock.config, RD_KAFKA_PRODUCER, "test", NULL, NULL, &err);
+    cr_assert_not_null(client, "%s", err.text);
+    cr_assert_eq(check_log(client, &err), 0, "%s", err.text);
+
+    /* The others take it for the leader a while longer, and are asked only then. */
+    rd_kafka_mock_broker_set_down(pair, 1);
+    cr_assert_eq(check_log(client, &err), -1);
+    cr_expect_eq(err.class, LS_ERR_RETRY);
+    rd_kafka_mock_partition_set_leader(pair, STATE, 0, 2);
+    int rc = -1;
+    for (int i = 0; i < 3 && rc < 0; i++)
+        rc = check_log(client, &err);
+    cr_expect_eq(rc, 0, "%s", err.text);
+    rd_kafka_destroy(client);
+    rd_kafka_mock_cluster_destroy(pair);
+}
