@@ -17,7 +17,7 @@ The tree is copied once, next to the downloads, and built there, so that a knock
 file and links; the checkout itself is never touched. Each knockout gets a fresh stack
 (LOCKSTEP_STACK, default "knockout"). A test that does not pass with nothing taken out is an error
 too: before anything is taken out, those of an area run together, and one that fails there once more
-alone.
+alone with more patience, which it has without its handler, too.
 
 FILE gets a line of JSON for each entry as soon as it is judged: the outcome, and in "said" the
 words the test failed with, which tell whether it saw the handler missing or just something else.
@@ -46,7 +46,7 @@ from instance import cache_root, locked  # noqa: E402
 ENTRIES = ROOT / "tests" / "faults" / "knockouts"
 KEYS = {"test", "file", "find", "replace", "why"}
 TARGETS = ("cli/lockstep", "cli/lockstep-link", "tests/gen/gen-members")
-PATIENCE = "0.5"  # a test that fails mostly waits in vain
+HASTY, PATIENT = "0.5", "1"  # a test that fails mostly waits in vain
 TEST_TIMEOUT_S = 900
 PASSED = "\nall of them passed"  # the last words of a run that did
 SAID_SIZE = 300
@@ -182,12 +182,12 @@ class Runner:
             **os.environ,
             "LOCKSTEP_STACK": stack,
             "LOCKSTEP_BIN": str(copy.build / "lockstep"),
-            "LOCKSTEP_TEST_PATIENCE": PATIENCE,
         }
         self.environment.pop("LOCKSTEP_CONFIG", None)
 
-    def passes(self, entry, *options):
+    def passes(self, entry, patience, *options):
         """Whether the entry's tests pass. Raises Trouble if there are none."""
+        self.environment["LOCKSTEP_TEST_PATIENCE"] = patience
         text = self.run(entry.servers, [entry.test], options)
         self.said = failure_of(text)
         return text.endswith(PASSED)
@@ -195,6 +195,7 @@ class Runner:
     def passing(self, servers, tests):
         """Those of the tests that pass, run together on one stack with nothing taken out."""
         self.copy.compile()
+        self.environment["LOCKSTEP_TEST_PATIENCE"] = HASTY
         lines = self.run(servers, tests).splitlines()
         good = [line for line in lines if line.startswith("pass ")]
         bad = [line for line in lines if line.startswith(("FAIL ", "ERROR "))]
@@ -315,8 +316,8 @@ class Report:
 
 
 def find_healthy(entries, runner):
-    """The tests that pass with nothing taken out."""
-    healthy = set()
+    """{test: the patience with which it passes with nothing taken out}"""
+    healthy = {}
     # a test that needs all of a plain stack says so by naming no server
     for area, named in sorted({(entry.area, bool(entry.servers)) for entry in entries}):
         group = [entry for entry in entries if (entry.area, bool(entry.servers)) == (area, named)]
@@ -324,24 +325,24 @@ def find_healthy(entries, runner):
         servers = {server for entry in group for server in entry.servers}
         begin = time.monotonic()
         try:
-            healthy |= runner.passing(sorted(servers), sorted(tests))
+            healthy |= dict.fromkeys(runner.passing(sorted(servers), sorted(tests)), HASTY)
         except Trouble as trouble:
             print(f"{area}: {trouble}", flush=True)
-        told = f"{area}: {len(tests & healthy)} of {len(tests)} tests pass as they are"
+        told = f"{area}: {len(tests & healthy.keys())} of {len(tests)} tests pass as they are"
         print(f"ready    {time.monotonic() - begin:6.1f} s  {told}", flush=True)
     return healthy
 
 
 def judge(entry, runner, healthy):
-    """(outcome, what was said); `healthy` are the tests that pass with nothing taken out."""
+    """(outcome, what was said); `healthy` is what find_healthy() said, and grows."""
     try:
         if entry.test not in healthy:
             runner.copy.compile()  # what the entry before had taken out is back
-            if not runner.passes(entry):
+            if not runner.passes(entry, PATIENT):
                 raise Trouble(f"the test fails with nothing taken out: {runner.said}")
-            healthy.add(entry.test)
+            healthy[entry.test] = PATIENT
         with runner.copy.without(entry):
-            passed = runner.passes(entry, "--failfast")
+            passed = runner.passes(entry, healthy[entry.test], "--failfast")
     except Trouble as trouble:
         return "ERROR", str(trouble)
     return ("MISSED", "") if passed else ("caught", runner.said)
