@@ -21,6 +21,7 @@ from harness import wait_until
 from support import Story
 
 REQUEST_TIMEOUT_MS = 2000
+APPLY_TIMEOUT_MS = 60000
 EVENTS, MEMBERS = 600, 300
 COUNTED = ("consumed", "applied", "stale", "superseded", "retried", "poison", "quarantined")
 _seed = itertools.count(1)
@@ -47,8 +48,16 @@ class Links:
                 sink["connect_timeout_ms"] = 1000
                 sink["request_timeout_ms"] = REQUEST_TIMEOUT_MS
 
+        def longer(config):
+            for sink in config["sinks"].values():
+                sink["request_timeout_ms"] = APPLY_TIMEOUT_MS
+
         entity = f"links{cls.sink.replace('-', '')}"
-        cls.story = cls.enterClassContext(Story(entity, entity, [cls.sink], short))
+        cls.story = cls.enterClassContext(Story(entity, entity, [cls.sink], short, apply=False))
+        # the timeouts are the worker's: to make tables or an index may well take longer
+        usual = cls.story.variant("usual", longer)
+        harness.lockstep("topics", "create", config=usual)
+        harness.lockstep("schema", "apply", config=usual)
         cls.enterClassContext(cls.story.worker())
         cls.story.publish(MEMBERS, EVENTS, seed=next(_seed))
 
