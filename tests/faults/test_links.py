@@ -58,7 +58,7 @@ class Links:
         usual = cls.story.variant("usual", longer)
         harness.lockstep("topics", "create", config=usual)
         harness.lockstep("schema", "apply", config=usual)
-        cls.enterClassContext(cls.story.worker())
+        cls.worker = cls.enterClassContext(cls.story.worker())
         cls.story.publish(MEMBERS, EVENTS, seed=next(_seed))
 
     def setUp(self):
@@ -82,12 +82,13 @@ class Links:
         self.story.wait_status(self.sink, "retries", retried)
 
     def settled(self):
-        """All is in the store, once, and nothing in the quarantine; the counters since the start of
-        the test."""
+        """All is in the store, once, nothing in the quarantine, and the sink never halted; the
+        counters since the start of the test."""
         now = self.story.settle()[self.sink]
         added = {name: now[name] - self.before[name] for name in COUNTED}
         self.assertEqual((added["poison"], added["quarantined"]), (0, 0), now)
         self.assertEqual(added["consumed"], EVENTS, now)
+        self.assertNotIn("state=HALTED", self.worker.log(), "a bad link heals, and needs nobody")
         return added
 
     def test_a_link_with_200_ms_of_latency_is_only_slower(self):
