@@ -5,6 +5,7 @@
  */
 #include "pipeline/kafka.h"
 
+#include <poll.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -18,7 +19,7 @@
 #include "pipeline/kafka_property.h"
 #include "pipeline/kafka_refusal.h"
 
-enum { TROUBLE_LOG_MS = 10000, END_S = 5 };
+enum { TROUBLE_LOG_MS = 10000, END_S = 5, LEADER_MS = 5000, LEADER_AGAIN_MS = 50 };
 
 /*
  * librdkafka tells of every attempt to reach every broker; while Kafka is down one line in a while
@@ -258,12 +259,25 @@ bool ls_kafka_end(rd_kafka_t *client)
     return false;
 }
 
+/* A partition that was just made, or whose leader died: it has one soon. */
+static bool is_without_leader(rd_kafka_resp_err_t code)
+{
+    return code == RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION ||
+           code == RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE;
+}
+
 int ls_kafka_range(rd_kafka_t *client, const char *topic, int32_t partition, int64_t *ret_first,
                    int64_t *ret_end, struct ls_err *err)
 {
-    int64_t first = 0, end = 0;
-    rd_kafka_resp_err_t code = rd_kafka_query_watermark_offsets(client, topic, partition, &first,
-                                                                &end, LS_KAFKA_TIMEOUT_MS);
+    int64_t first = 0, end = 0, until_ms = ls_mono_ms() + LEADER_MS;
+    rd_kafka_resp_err_t code;
+    for (;;) {
+        code = rd_kafka_query_watermark_offsets(client, topic, partition, &first, &end,
+                                                LS_KAFKA_TIMEOUT_MS);
+        if (!is_without_leader(code) || ls_mono_ms() >= until_ms)
+            break;
+        poll(NULL, 0, LEADER_AGAIN_MS);
+    }
     if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
         return ls_kafka_err(err, code, "offsets of %s/%d", topic, partition);
     *ret_first = first;

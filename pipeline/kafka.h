@@ -57,7 +57,10 @@ int ls_kafka_err(struct ls_err *err, rd_kafka_resp_err_t code, const char *forma
 /* Whether any broker answers within timeout_ms: a client of its own asks. RETRY when none does. */
 int ls_kafka_answers(const struct ls_config *config, int timeout_ms, struct ls_err *err);
 
-/* First offset and end offset (of what is committed) of a partition: the broker's, not cached. */
+/*
+ * First offset and end offset (of what is committed) of a partition: the broker's, not cached.
+ * Waits a few seconds for a leader where there is none.
+ */
 int ls_kafka_range(rd_kafka_t *client, const char *topic, int32_t partition, int64_t *ret_first,
                    int64_t *ret_end, struct ls_err *err);
 

@@ -233,6 +233,26 @@ Test(kafka, reads_on_after_errors_that_heal)
     cr_expect_eq(seen.ordered, 10);
 }
 
+Test(kafka, a_partition_without_a_leader_yet_is_asked_again)
+{
+    mock_kafka_topic(&mock, "small", 1);
+    put_text("small", 0, "k", "v");
+    struct ls_err err = {0};
+    int64_t first = -1, end = -1;
+    rd_kafka_t *client = ls_kafka_client(&mock.config, RD_KAFKA_PRODUCER, "test", NULL, NULL, &err);
+    cr_assert_not_null(client, "%s", err.text);
+    /* the client tries each request a few times itself */
+    enum { TIMES = 8 };
+    rd_kafka_resp_err_t errors[TIMES];
+    for (int i = 0; i < TIMES; i++)
+        errors[i] = RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION;
+    rd_kafka_mock_push_request_errors_array(mock.cluster, 2 /* ListOffsets */, TIMES, errors);
+    cr_assert_eq(ls_kafka_range(client, "small", 0, &first, &end, &err), 0, "%s", err.text);
+    cr_expect_eq(first, 0);
+    cr_expect_eq(end, 1);
+    rd_kafka_destroy(client);
+}
+
 Test(kafka, genesis_is_the_one_of_all_partitions)
 {
     mock_kafka_topic(&mock, STATE, 4);
