@@ -301,6 +301,7 @@ void ls_redis_lane_mapped(struct ls_redis_lane *lane, const struct ls_err *err)
     ls_redis_list_init(&lane->unrouted);
     ls_redis_lane_grow(lane);
     lane->map_err = err ? *err : (struct ls_err){0};
+    lane->map_losses = 0;
     for (struct ls_redis_request *request; (request = ls_redis_list_pop(&waiting)) != NULL;) {
         if (err == NULL && request->kind == LS_REDIS_LOOK_MAP) {
             ls_redis_lane_settle(lane, request, LS_PENDING, NULL);
@@ -326,6 +327,7 @@ void ls_redis_lane_lost(struct ls_redis_lane *lane, size_t index, const struct l
     ls_redis_conn_close(conn);
     node->greeted = false;
     node->n_sent = 0;
+    bool map_lost = false;
     struct ls_redis_list *const lists[] = {&node->sent, &node->backlog};
     for (size_t i = 0; i < LS_COUNT(lists); i++) {
         for (struct ls_redis_request *request; (request = ls_redis_list_pop(lists[i])) != NULL;) {
@@ -335,6 +337,7 @@ void ls_redis_lane_lost(struct ls_redis_lane *lane, size_t index, const struct l
             } else if (request->kind == LS_REDIS_MAP) {
                 lane->map_asked = false;
                 lane->map_wanted = true; /* of another node, then */
+                map_lost = true;
             } else {
                 ls_redis_lane_fail(lane, request, err);
             }
@@ -345,6 +348,12 @@ void ls_redis_lane_lost(struct ls_redis_lane *lane, size_t index, const struct l
         lane->map_err = *err;
     if (conn->in_map)
         lane->map_wanted = true;
+    /* Each node greets and then leaves: who waits for the map is told why, and may ask again. */
+    if (map_lost && ++lane->map_losses >= lane->cluster->n_conns) {
+        struct ls_err worst = lane->map_err;
+        ls_redis_lane_mapped(lane, &worst);
+        lane->map_err = (struct ls_err){0};
+    }
 }
 
 /* Sends a request to another node, or settles it when there is none or it was sent on too often. */

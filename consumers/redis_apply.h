@@ -99,6 +99,7 @@ struct ls_redis_lane {
     int64_t map_at_ms; /* when it was last asked for */
     struct ls_redis_request map;
     struct ls_err map_err; /* why the last try gave none; class NONE if it did */
+    size_t map_losses;     /* nodes in a row that were lost while they were asked for it */
 };
 
 void ls_redis_lane_init(struct ls_redis_lane *lane, const struct ls_entity_config *entity,

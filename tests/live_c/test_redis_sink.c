@@ -268,7 +268,12 @@ Test(redis_sink, a_wrong_set_up_is_fatal_and_says_what_to_do)
     cr_assert_eq(with_new_lane(&f, &err), LS_FATAL, "what can't be compared is not set: %s",
                  err.text);
     for (int i = 0; i < FIXTURE_MASTERS; i++)
-        fixture_do(&f, i, "ACL SETUSER tester +getrange");
+        fixture_do(&f, i, "ACL SETUSER tester +getrange -script");
+    cr_assert_eq(with_new_lane(&f, &err), LS_FATAL, "the greeting is fine, what follows is not");
+    cr_assert_not_null(strstr(err.text, "SCRIPT LOAD"), "%s", err.text);
+    cr_assert_not_null(strstr(err.text, "NOPERM"), "%s", err.text);
+    for (int i = 0; i < FIXTURE_MASTERS; i++)
+        fixture_do(&f, i, "ACL SETUSER tester +script");
 
     int node = fixture_owner(ls_redis_slot("rex", 3));
     fixture_do(&f, node, "CONFIG SET maxmemory-policy allkeys-lru");
