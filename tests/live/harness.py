@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 import threading
 import time
+import unittest
 from pathlib import Path
 
 import yaml
@@ -107,6 +108,8 @@ class Worker:
         return self
 
     def __exit__(self, *exc):
+        if exc[0] not in (None, unittest.SkipTest):
+            print(f"the worker said last:\n{self.log()[-6000:]}", flush=True)
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             try:
