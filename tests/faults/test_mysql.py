@@ -137,7 +137,6 @@ class Away(unittest.TestCase):
 
 
 class Locks(unittest.TestCase):
-    @quick
     def test_the_victim_of_a_deadlock_with_somebody_else_writes_again(self):
         """The sink writes the lower key, then the higher, in one transaction; somebody else has
         written the higher, and writes the lower as soon as the sink waits for him."""
