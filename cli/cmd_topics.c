@@ -64,7 +64,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case ARGP_KEY_END:
         if (arguments->action == NULL)
             argp_error(state, "name an action: create, list or check");
-        if (arguments->new_log && strcmp(arguments->action, "create") != 0)
+        else if (arguments->new_log && strcmp(arguments->action, "create") != 0)
             argp_error(state, "--new-log is for create");
         return 0;
     default:

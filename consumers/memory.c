@@ -12,6 +12,8 @@
  * decoded values. Rejected: counting records only, since an entity's record may be of 100 bytes or
  * of 100,000.
  */
+#include <assert.h>
+
 #include "consumers/instance_impl.h"
 
 enum {
@@ -49,6 +51,7 @@ struct ls_source_limits ls_memory_source_limits(const struct ls_instance *instan
 /* Of one lane in batches. */
 static uint64_t lane_share(const struct ls_instance *instance)
 {
+    assert(instance->n_lanes > 0);
     return instance->memory.limit / 2 / instance->n_lanes;
 }
 

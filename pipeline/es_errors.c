@@ -24,33 +24,33 @@
 
 static const struct es_error {
     const char *type;
-    enum ls_verdict verdict;
     const char *advice;
+    enum ls_verdict verdict;
     bool overload;
 } es_errors[] = {
-    {"version_conflict_engine_exception", LS_STALE, ""},
+    {"version_conflict_engine_exception", "", LS_STALE},
 
-    {"document_parsing_exception", LS_POISON, ""},
-    {"mapper_parsing_exception", LS_POISON, ""},
-    {"illegal_argument_exception", LS_POISON, ""}, /* of an item: a term too long, a bad value */
+    {"document_parsing_exception", "", LS_POISON},
+    {"mapper_parsing_exception", "", LS_POISON},
+    {"illegal_argument_exception", "", LS_POISON}, /* of an item: a term too long, a bad value */
 
-    {"strict_dynamic_mapping_exception", LS_FATAL,
-     "; the mapping lacks a field of the schema: `lockstep schema apply` adds it"},
-    {"index_not_found_exception", LS_FATAL, "; `lockstep schema apply` creates it"},
-    {"index_closed_exception", LS_FATAL, "; open the index"},
-    {"invalid_index_name_exception", LS_FATAL, "; mend `index` of the sink"},
-    {"routing_missing_exception", LS_FATAL, "; the index is not one that this program writes"},
-    {"security_exception", LS_FATAL, LOGIN},
+    {"strict_dynamic_mapping_exception",
+     "; the mapping lacks a field of the schema: `lockstep schema apply` adds it", LS_FATAL},
+    {"index_not_found_exception", "; `lockstep schema apply` creates it", LS_FATAL},
+    {"index_closed_exception", "; open the index", LS_FATAL},
+    {"invalid_index_name_exception", "; mend `index` of the sink", LS_FATAL},
+    {"routing_missing_exception", "; the index is not one that this program writes", LS_FATAL},
+    {"security_exception", LOGIN, LS_FATAL},
 
     /* Blocks come and go with disks that fill, snapshots and masters that are elected. */
-    {"cluster_block_exception", LS_RETRY, "; free disk space on its nodes, or lift the block"},
-    {"es_rejected_execution_exception", LS_RETRY, "", true},
-    {"rejected_execution_exception", LS_RETRY, "", true},
-    {"circuit_breaking_exception", LS_RETRY, "", true},
-    {"unavailable_shards_exception", LS_RETRY, ""},
-    {"no_shard_available_action_exception", LS_RETRY, ""},
-    {"master_not_discovered_exception", LS_RETRY, ""},
-    {"process_cluster_event_timeout_exception", LS_RETRY, ""},
+    {"cluster_block_exception", "; free disk space on its nodes, or lift the block", LS_RETRY},
+    {"es_rejected_execution_exception", "", LS_RETRY, true},
+    {"rejected_execution_exception", "", LS_RETRY, true},
+    {"circuit_breaking_exception", "", LS_RETRY, true},
+    {"unavailable_shards_exception", "", LS_RETRY},
+    {"no_shard_available_action_exception", "", LS_RETRY},
+    {"master_not_discovered_exception", "", LS_RETRY},
+    {"process_cluster_event_timeout_exception", "", LS_RETRY},
 };
 
 static const struct es_error *find(const char *type, size_t len)

@@ -42,7 +42,7 @@ static enum ls_reject reject_of(struct ls_span class)
 {
     for (int reject = LS_REJECT_NONE + 1; reject <= LS_REJECT_STORE; reject++) {
         const char *name = ls_reject_name((enum ls_reject)reject);
-        if (strlen(name) == class.len && memcmp(name, class.data, class.len) == 0)
+        if (class.len > 0 && strlen(name) == class.len && memcmp(name, class.data, class.len) == 0)
             return (enum ls_reject)reject;
     }
     return LS_REJECT_NONE;

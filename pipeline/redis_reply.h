@@ -42,8 +42,8 @@ int ls_redis_redirect_parse(const redisReply *reply, struct ls_redis_redirect *r
 
 /*
  * The error as ours: SETUP is FATAL with what to do, all else RETRY. `where` names sink and node.
- * Returns -1. The text is the server's, cut at 200 bytes, its control characters as '?'; the name is
- * its first word, which is what Redis has for codes.
+ * Returns -1. The text is the server's, cut at 200 bytes, its control characters as '?'; the name
+ * is its first word, which is what Redis has for codes.
  */
 int ls_redis_reply_err(struct ls_err *err, const redisReply *reply, const char *where);
 
