@@ -126,6 +126,13 @@ Test(config_mistakes, in_kafka)
         {KAFKA "  brokers: '[::1:9092'\n", NO_BROKER "'[::1:9092'"},
         {KAFKA "  brokers: [k:1, k:70000]\n", NO_BROKER "'k:1,k:70000'"},
         {KAFKA "  brokers: {a: b}\n", "4: kafka.brokers: expected host:port, found a map"},
+    };
+    refuse_all(mistakes, LS_COUNT(mistakes));
+}
+
+Test(config_mistakes, in_kafka_properties)
+{
+    static const struct mistake mistakes[] = {
         {KAFKA "  brokers: k\n  properties: [a]\n",
          "5: kafka.properties: expected a map of librdkafka properties, found a list"},
         {PROPERTIES "    linger.msx: 5\n",
@@ -141,6 +148,13 @@ Test(config_mistakes, in_kafka)
         {PROPERTIES "    security.protocol: sslx\n",
          "6: kafka.properties: 'security.protocol' is refused by librdkafka: Invalid value "
          "\"sslx\" for configuration property \"security.protocol\""},
+    };
+    refuse_all(mistakes, LS_COUNT(mistakes));
+}
+
+Test(config_mistakes, in_kafka_properties_that_the_log_rests_on)
+{
+    static const struct mistake mistakes[] = {
         {PROPERTIES "    partitioner: random\n",
          "6: kafka.properties: 'partitioner' can't be set: keys are spread by murmur2, as every "
          "other client of the log does"},
@@ -165,6 +179,13 @@ Test(config_mistakes, in_kafka)
         {PROPERTIES "    group.id: mine\n",
          "6: kafka.properties: 'group.id' can't be set: each sink has its own group, "
          "`lockstep.<entity>.<generation>.<sink>`"},
+    };
+    refuse_all(mistakes, LS_COUNT(mistakes));
+}
+
+Test(config_mistakes, in_kafka_secrets)
+{
+    static const struct mistake mistakes[] = {
         {PROPERTIES "    sasl.password: " SECRET "\n",
          "6: kafka.properties: a secret does not belong in this file; put it into a file and "
          "name that with 'sasl.password_file', or into the environment with 'sasl.password_env'"},
