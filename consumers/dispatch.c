@@ -165,20 +165,11 @@ int ls_dispatch_fetch(struct ls_instance *instance, struct ls_err *err)
     return 0;
 }
 
-static const struct ls_refusal *find_refusal(const struct ls_unit *unit,
-                                             const struct ls_record *record)
-{
-    for (uint32_t i = 0; i < unit->n_refusals; i++)
-        if (unit->refusals[i].record == record)
-            return &unit->refusals[i];
-    return NULL;
-}
-
 /* To the quarantine with it; returns the displaced record that is applied in its place, or NULL. */
 static struct ls_record *settle_poison(struct ls_instance *instance, struct ls_work *work,
                                        struct ls_record *record)
 {
-    const struct ls_refusal *refusal = find_refusal(&work->unit, record);
+    const struct ls_refusal *refusal = ls_unit_refusal(&work->unit, record);
     ls_quarantine_put(instance->quarantine, work->batch, record, refusal ? refusal->code : 0,
                       refusal ? refusal->text : "refused by the store");
     struct ls_record *displaced = record->displaced;

@@ -255,15 +255,6 @@ static bool is_newest(const struct work *works, size_t n, size_t index)
     return true;
 }
 
-static const struct ls_refusal *find_refusal(const struct ls_unit *unit,
-                                             const struct ls_record *record)
-{
-    for (uint32_t i = 0; i < unit->n_refusals; i++)
-        if (unit->refusals[i].record == record)
-            return &unit->refusals[i];
-    return NULL;
-}
-
 /* Verdicts become outcomes; what may heal stays pending. Returns whether any item was settled. */
 static bool take_verdicts(struct work *works, size_t n, const struct ls_unit *unit)
 {
@@ -281,7 +272,7 @@ static bool take_verdicts(struct work *works, size_t n, const struct ls_unit *un
             settle(item, LS_REQUEUE_STALE, LS_REJECT_NONE, 0, "");
             break;
         case LS_POISON:
-            refusal = find_refusal(unit, &works[i].record);
+            refusal = ls_unit_refusal(unit, &works[i].record);
             if (refusal == NULL)
                 continue; /* of another unit */
             settle(item, LS_REQUEUE_REFUSED, LS_REJECT_STORE, refusal->code, refusal->text);

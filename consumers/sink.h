@@ -74,6 +74,12 @@ struct ls_unit {
 
 /* Verdict POISON with the store's reason, kept for the quarantine. Called by lanes. */
 void ls_unit_poison(struct ls_unit *unit, struct ls_record *record, int code, const char *text);
+/*
+ * Why this unit's store refused the record; NULL when it did not. For who gave the unit, until the
+ * next ls_unit_poison.
+ */
+const struct ls_refusal *ls_unit_refusal(const struct ls_unit *unit,
+                                         const struct ls_record *record);
 
 /*
  * Gives verdict FATAL (err->class FATAL) or RETRY (RETRY, UNKNOWN) to all pending records. POISON

@@ -1,4 +1,4 @@
-/* Verdicts of a unit: what lanes call to give them. Pure. */
+/* Verdicts of a unit: what lanes call to give them, and the reasons they gave. Pure. */
 #include <stdio.h>
 
 #include "base/mem.h"
@@ -28,6 +28,14 @@ void ls_unit_poison(struct ls_unit *unit, struct ls_record *record, int code, co
     struct ls_err err;
     ls_err_set(&err, LS_ERR_POISON, code, "%s", text);
     ls_unit_note(unit, &err);
+}
+
+const struct ls_refusal *ls_unit_refusal(const struct ls_unit *unit, const struct ls_record *record)
+{
+    for (uint32_t i = 0; i < unit->n_refusals; i++)
+        if (unit->refusals[i].record == record)
+            return &unit->refusals[i];
+    return NULL;
 }
 
 void ls_unit_fail(struct ls_unit *unit, const struct ls_err *err)

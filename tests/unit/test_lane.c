@@ -118,6 +118,8 @@ Test(unit, the_worst_failure_is_kept_and_final_verdicts_stay)
     ls_unit_note(&unit, &err);
     cr_assert_eq(unit.err.code, 1213);
     cr_assert_eq(unit.n_refusals, 1);
-    cr_assert_str_eq(unit.refusals[0].text, "too long");
+    cr_assert_eq(ls_unit_refusal(&unit, &records[1]), &unit.refusals[0]);
+    cr_assert_str_eq(ls_unit_refusal(&unit, &records[1])->text, "too long");
+    cr_assert_null(ls_unit_refusal(&unit, &records[2]), "it was not refused");
     free(unit.refusals);
 }
