@@ -1,7 +1,5 @@
 #include "base/text.h"
 
-#include <stdlib.h>
-
 #include "base/mem.h"
 #include "base/utf8.h"
 

@@ -1,5 +1,4 @@
 /* `lockstep quarantine`: arguments; the work is in quarantine_*.c. */
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 

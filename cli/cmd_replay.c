@@ -2,12 +2,9 @@
  * lockstep replay and lockstep resync: the log again, into stores. They share everything but what
  * they do to a store that has data and no mark: replay refuses it, resync makes it a sink's store.
  */
-#include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
 #include "base/mem.h"
 #include "base/progress.h"

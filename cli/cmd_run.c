@@ -1,6 +1,5 @@
 /* lockstep run: sink instances, a thread each, until a signal; and a listener beside them. */
 #include <pthread.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "base/log.h"

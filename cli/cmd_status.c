@@ -2,7 +2,6 @@
  * `lockstep status`: one page that says what is behind and why, from Kafka alone. The work is in
  * pipeline/status*.c; here are arguments, the screen of --watch and the exit code.
  */
-#include <errno.h>
 #include <inttypes.h>
 #include <poll.h>
 #include <stdio.h>

@@ -1,6 +1,5 @@
 #include "cli/quarantine_filter.h"
 
-#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 

@@ -12,7 +12,6 @@
  */
 #include "consumers/es_apply.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/mem.h"

@@ -1,8 +1,6 @@
 /* Mark documents. Pure; see es_marks.h. */
 #include "consumers/es_marks.h"
 
-#include <stdio.h>
-
 #include "consumers/es_encode.h"
 #include "consumers/es_json.h"
 #include "pipeline/es_errors.h"

@@ -8,7 +8,6 @@
 #include "consumers/instance.h"
 
 #include <poll.h>
-#include <stdio.h>
 
 #include "base/clock.h"
 #include "base/mem.h"

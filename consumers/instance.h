@@ -12,7 +12,6 @@
 
 #include "consumers/sink.h"
 #include "consumers/stats.h"
-#include "pipeline/heartbeat.h"
 
 enum ls_position {
     LS_POSITION_MARKS, /* live: the sink's group; starts at the store's marks and moves them */

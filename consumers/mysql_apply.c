@@ -34,6 +34,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "consumers/mysql_encode.h"
 #include "consumers/mysql_marks.h"
 
 enum {

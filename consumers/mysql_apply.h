@@ -5,7 +5,6 @@
 #ifndef LS_CONSUMERS_MYSQL_APPLY_H
 #define LS_CONSUMERS_MYSQL_APPLY_H
 
-#include "consumers/mysql_encode.h"
 #include "consumers/mysql_link.h"
 #include "consumers/sink.h"
 

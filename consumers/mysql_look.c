@@ -9,7 +9,6 @@
  * The lane's thread. A look only reads, so a crash leaves nothing.
  */
 #include <stdio.h>
-#include <string.h>
 
 #include "base/mem.h"
 #include "consumers/mysql_marks.h"

@@ -13,8 +13,6 @@
  */
 #include "consumers/mysql_marks.h"
 
-#include <string.h>
-
 #include "base/mem.h"
 #include "consumers/mysql_encode.h"
 

@@ -6,7 +6,6 @@
  *
  * The shared state is read-only after open(); all live handles belong to their lane's thread.
  */
-#include <string.h>
 
 #include "base/mem.h"
 #include "consumers/mysql_apply.h"

@@ -6,7 +6,6 @@
 #include "consumers/mysql_store.h"
 
 #include <stdio.h>
-#include <string.h>
 
 #include "base/clock.h"
 #include "schema/key.h"

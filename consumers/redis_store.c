@@ -7,6 +7,7 @@
 #include <stdio.h>
 
 #include "base/mem.h"
+#include "consumers/redis_encode.h"
 
 static struct ls_redis_store *redis_of(struct ls_store *store)
 {

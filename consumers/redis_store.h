@@ -3,7 +3,6 @@
 #ifndef LS_CONSUMERS_REDIS_STORE_H
 #define LS_CONSUMERS_REDIS_STORE_H
 
-#include "consumers/redis_encode.h"
 #include "consumers/store.h"
 #include "pipeline/redis_cluster.h"
 #include "pipeline/redis_each.h"

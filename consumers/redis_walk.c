@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #include "base/mem.h"
+#include "consumers/redis_encode.h"
 #include "consumers/redis_store.h"
 
 enum {

@@ -10,7 +10,7 @@
 #ifndef LS_CONSUMERS_REPORT_H
 #define LS_CONSUMERS_REPORT_H
 
-#include "consumers/stats.h"
+#include "pipeline/heartbeat.h"
 
 struct ls_instance;
 struct ls_lane_state;

@@ -4,6 +4,7 @@
 
 #include "consumers/failures.h"
 #include "consumers/instance_impl.h"
+#include "consumers/stats.h"
 
 enum {
     LS_STUCK_MS = 60 * 1000,    /* without a final verdict though something is left to do */

@@ -10,7 +10,6 @@
 #include <poll.h>
 
 #include "base/clock.h"
-#include "base/mem.h"
 #include "consumers/instance_impl.h"
 
 static void free_batches(struct ls_instance *instance, struct ls_lane_state *lane)

@@ -3,8 +3,6 @@
  * parsed: `lockstep config document` prints it and a unit test compares.
  */
 #include <inttypes.h>
-#include <stdio.h>
-#include <string.h>
 
 #include "base/mem.h"
 #include "pipeline/config_options.h"

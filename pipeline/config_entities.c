@@ -4,7 +4,6 @@
  * Threads: the one that reads the configuration. A crash leaves nothing behind.
  */
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"

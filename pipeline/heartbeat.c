@@ -9,13 +9,12 @@
  */
 #include "pipeline/heartbeat.h"
 
-#include <inttypes.h>
 #include <jansson.h>
 #include <math.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/utf8.h"
 #include "schema/schema.h"
 
 enum { JSON_BYTES_MAX = 1 << 20 };

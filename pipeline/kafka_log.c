@@ -9,7 +9,6 @@
  *
  * Threads: any, each call by itself. A crash leaves nothing behind.
  */
-#include <string.h>
 
 #include "base/mem.h"
 #include "pipeline/kafka.h"

@@ -10,7 +10,6 @@
 #include "pipeline/mysql_errors.h"
 
 #include <stddef.h>
-#include <string.h>
 
 #include "base/mem.h"
 

@@ -1,7 +1,5 @@
 #include "pipeline/quarantine_read.h"
 
-#include <string.h>
-
 #include "base/clock.h"
 #include "base/mem.h"
 #include "pipeline/kafka.h"

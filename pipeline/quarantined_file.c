@@ -7,6 +7,7 @@
 #include <xxhash.h>
 
 #include "base/mem.h"
+#include "pipeline/topics.h"
 
 enum { FORMAT = 1 };
 

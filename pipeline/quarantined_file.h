@@ -11,7 +11,6 @@
 #define LS_PIPELINE_QUARANTINED_FILE_H
 
 #include "pipeline/quarantined.h"
-#include "pipeline/topics.h"
 
 /* How far a partition of the quarantine topic was read, and by what it is known again. */
 struct ls_quarantined_place {

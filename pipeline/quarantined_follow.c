@@ -1,5 +1,4 @@
 /* The incremental reading of a quarantine topic's positions. */
-#include <string.h>
 #include <xxhash.h>
 
 #include "base/mem.h"

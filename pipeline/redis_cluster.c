@@ -10,7 +10,6 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdarg.h>
-#include <stdio.h>
 
 #include "base/clock.h"
 #include "base/mem.h"

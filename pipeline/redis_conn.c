@@ -15,11 +15,11 @@
 #include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "base/mem.h"
 #include "pipeline/redis_reply.h"
 
 enum { READ_BYTES = 64 * 1024, KEPT_BYTES = 1 << 20 };

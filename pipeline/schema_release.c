@@ -6,7 +6,6 @@
  */
 #include "pipeline/schema_release.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"

@@ -4,11 +4,10 @@
  */
 #include "pipeline/status.h"
 
-#include <string.h>
-
 #include "base/clock.h"
 #include "base/mem.h"
 #include "pipeline/kafka.h"
+#include "pipeline/quarantined.h"
 #include "pipeline/status_internal.h"
 #include "pipeline/topics.h"
 

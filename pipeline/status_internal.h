@@ -4,7 +4,6 @@
 
 #include <librdkafka/rdkafka.h>
 
-#include "pipeline/quarantined.h"
 #include "pipeline/status.h"
 
 /* One sink between two looks. */

@@ -17,7 +17,6 @@
 #include "pipeline/kafka_refusal.h"
 #include "producers/change.h"
 #include "producers/lockstep/publisher.h"
-#include "schema/wire.h"
 
 enum {
     LS_PUBLISHER_BYTES_DEFAULT = 64 << 20,

@@ -4,7 +4,6 @@
  * drops tables of its own entity on the first server of $LOCKSTEP_CONFIG's first mysql sink.
  */
 #include <stdio.h>
-#include <string.h>
 #include <sys/resource.h>
 
 #include "base/clock.h"

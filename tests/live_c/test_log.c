@@ -5,7 +5,6 @@
 #include <criterion/criterion.h>
 #include <poll.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "base/mem.h"

@@ -1,6 +1,5 @@
 /* Every mistake that a configuration may hold, and the exact words it is refused with. */
 #include <criterion/criterion.h>
-#include <stdlib.h>
 
 #include "base/mem.h"
 #include "config_fixture.h"

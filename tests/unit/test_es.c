@@ -1,7 +1,6 @@
 /* Elasticsearch without a server: bulk lines, replies, error classes, documents. */
 #include <criterion/criterion.h>
 #include <jansson.h>
-#include <math.h>
 #include <stdio.h>
 
 #include "consumers/es_encode.h"

@@ -1,8 +1,6 @@
 /* Failures that repeat are counted and told now and then; none is lost from the count. */
 #include <criterion/criterion.h>
-#include <stdio.h>
 
-#include "base/mem.h"
 #include "consumers/failures.h"
 
 static struct ls_failures failures;

@@ -2,7 +2,6 @@
 #include <criterion/criterion.h>
 
 #include "base/buf.h"
-#include "schema/mysql_ddl.h"
 #include "schema/schema.h"
 
 #define HEAD \
