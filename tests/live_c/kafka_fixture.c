@@ -1,8 +1,17 @@
 #include "kafka_fixture.h"
 
 #include <criterion/criterion.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/mem.h"
 
 enum { TOPICS_MAX = 8, WAIT_MS = 30000 };
+
+char *kafka_own_entity(const char *prefix)
+{
+    return ls_asprintf("%s_%d_%x", prefix, (int)getpid(), (unsigned)time(NULL));
+}
 
 void kafka_delete_topics(rd_kafka_t *client, const char *const *names, size_t n)
 {

@@ -4,6 +4,12 @@
 
 #include <librdkafka/rdkafka.h>
 
+/*
+ * `<prefix>_<pid>_<time>`: an entity that no other run has, on a broker that outlives them all and
+ * whose processes' ids come again. The caller frees.
+ */
+char *kafka_own_entity(const char *prefix);
+
 /* Deletes the topics that are there, and waits for the answer; fails the test without one. */
 void kafka_delete_topics(rd_kafka_t *client, const char *const *names, size_t n);
 

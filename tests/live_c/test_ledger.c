@@ -63,7 +63,7 @@ static void set_up(void)
                                  "fields:\n"
                                  "  - {number: 1, name: id, type: string, key: true}\n"
                                  "  - {number: 2, name: name, type: string, length: 200}\n";
-    entity = (struct ls_entity_config){.name = ls_asprintf("lt_ledger_%d", (int)getpid()),
+    entity = (struct ls_entity_config){.name = kafka_own_entity("lt_ledger"),
                                        .generation = 2,
                                        .partitions = PARTITIONS,
                                        .replication = 1};

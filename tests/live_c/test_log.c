@@ -5,7 +5,6 @@
 #include <criterion/criterion.h>
 #include <poll.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "base/mem.h"
 #include "kafka_fixture.h"
@@ -42,7 +41,7 @@ static void setup(void)
     struct ls_err err = {0};
     cr_assert_not_null(path, "LOCKSTEP_CONFIG must name the local stack's configuration");
     cr_assert_eq(ls_config_read(path, &stack, &err), 0, "%s", err.text);
-    entity = (struct ls_entity_config){.name = ls_asprintf("lt_log_%d", (int)getpid()),
+    entity = (struct ls_entity_config){.name = kafka_own_entity("lt_log"),
                                        .generation = 1,
                                        .partitions = PARTITIONS,
                                        .replication = 1};

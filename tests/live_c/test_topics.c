@@ -6,8 +6,6 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-#include <unistd.h>
 
 #include "base/mem.h"
 #include "kafka_fixture.h"
@@ -27,11 +25,10 @@ static void setup(void)
     struct ls_err err = {0};
     cr_assert_not_null(path, "LOCKSTEP_CONFIG must name the local stack's configuration");
     cr_assert_eq(ls_config_read(path, &stack, &err), 0, "%s", err.text);
-    entity = (struct ls_entity_config){
-        .name = ls_asprintf("lt_topics_%d_%x", (int)getpid(), (unsigned)time(NULL)),
-        .generation = 3,
-        .partitions = PARTITIONS,
-        .replication = 1};
+    entity = (struct ls_entity_config){.name = kafka_own_entity("lt_topics"),
+                                       .generation = 3,
+                                       .partitions = PARTITIONS,
+                                       .replication = 1};
     sink = (struct ls_sink_config){.name = ls_strdup("es-test"), .entity = &entity};
     config = *stack;
     config.entities = &entity;
