@@ -13,7 +13,6 @@ import argparse
 import json
 import os
 import sys
-import time
 import unittest
 from pathlib import Path
 
@@ -29,49 +28,7 @@ os.environ.setdefault("LOCKSTEP_CONFIG", str(INSTANCE.config_file))
 
 import harness  # noqa: E402
 import support  # noqa: E402
-
-
-class InOrder(unittest.TestLoader):
-    def getTestCaseNames(self, testCaseClass):  # noqa: N802, N803 (unittest's names)
-        written = [name for kind in reversed(testCaseClass.__mro__) for name in kind.__dict__]
-        return sorted(super().getTestCaseNames(testCaseClass), key=written.index)
-
-
-class Lines(unittest.TextTestResult):
-    """One line a test, with its seconds; a failure is told at once."""
-
-    def __init__(self, *arguments, **options):
-        super().__init__(*arguments, **options)
-        self.told = []
-
-    def startTest(self, test):  # noqa: N802
-        super().startTest(test)
-        self.started = time.monotonic()
-
-    def tell(self, test, outcome):
-        seconds = time.monotonic() - self.started
-        self.told.append([test.id(), outcome, seconds])
-        self.stream.write(f"{outcome:6} {seconds:6.1f} s  {test.id()}\n")
-        self.stream.flush()
-
-    def addSuccess(self, test):  # noqa: N802
-        self.tell(test, "pass")
-
-    def addFailure(self, test, err):  # noqa: N802
-        super().addFailure(test, err)
-        self.tell(test, "FAIL")
-        self.stream.write(self.failures[-1][1] + "\n")
-
-    def addError(self, test, err):  # noqa: N802
-        super().addError(test, err)
-        name = test.id() if hasattr(test, "started") or hasattr(self, "started") else str(test)
-        self.told.append([name, "ERROR", time.monotonic() - getattr(self, "started", time.monotonic())])
-        self.stream.write(f"ERROR           {name}\n{self.errors[-1][1]}\n")
-
-    def addSkip(self, test, reason):  # noqa: N802
-        super().addSkip(test, reason)
-        self.told.append([test.id(), f"skipped: {reason}", 0.0])
-        self.stream.write(f"skip            {test.id()}: {reason}\n")
+from outcome import InOrder, Lines  # noqa: E402
 
 
 def flatten(suite):
@@ -115,15 +72,12 @@ def main() -> int:
     )
     result = runner.run(chosen)
     left = harness.stop_leftovers()
-    failed = len(result.failures) + len(result.errors) + (1 if left else 0)
+    summary = result.summary(len(left))
     for line in left:
         print(f"a test left this running: {line}")
     if options.json_summary:
-        bad, skipped = len(result.failures) + len(result.errors), len(result.skipped)
-        passed = result.testsRun - bad - skipped
-        summary = {"passed": passed, "failed": failed, "skipped": skipped, "tests": result.told}
         options.json_summary.write_text(json.dumps(summary) + "\n", encoding="utf-8")
-    return 1 if failed else 0
+    return 1 if summary["failed"] else 0
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@
 
 import argparse
 import contextlib
+import io
 import json
 import os
 import socket
@@ -16,9 +17,10 @@ import unittest
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE))
+sys.path[:0] = [str(HERE), str(HERE.parent / "live")]
 
 import config  # pylint: disable=wrong-import-position
+import outcome
 import stack
 from instance import MARKER, Instance, StackError
 from process import Proc, port_is_free, port_owner, start_time
@@ -199,6 +201,79 @@ class Runner(unittest.TestCase):
                 self.assertEqual(run.returncode, 1 if failed else 0)
                 told = json.loads(summary.read_text(encoding="utf-8"))
                 self.assertEqual((told["passed"], told["failed"]), (passed, failed))
+
+
+class Outcomes(unittest.TestCase):
+    """What tests/live/run.py says of a run."""
+
+    def ran(self, planted):
+        tests = outcome.InOrder().loadTestsFromTestCase(planted)
+        said = io.StringIO()
+        runner = unittest.TextTestRunner(resultclass=outcome.Lines, verbosity=0, stream=said)
+        return runner.run(tests), said.getvalue()
+
+    def counts(self, planted, left=0):
+        told = self.ran(planted)[0].summary(left)
+        return told["passed"], told["failed"], told["skipped"]
+
+    def test_each_test_counts_by_what_came_of_it(self):
+        class Planted(unittest.TestCase):
+            def test_b_passes(self):
+                pass
+
+            def test_a_fails(self):
+                self.fail("planted")
+
+            def test_is_skipped(self):
+                self.skipTest("planted")
+
+        self.assertEqual(self.counts(Planted), (1, 1, 1))
+        self.assertEqual(self.counts(Planted, left=2), (1, 2, 1))
+        names = [name.rsplit(".", 1)[1] for name, _, _ in self.ran(Planted)[0].summary()["tests"]]
+        self.assertEqual(names, ["test_b_passes", "test_a_fails", "test_is_skipped"])
+
+    def test_a_class_that_is_skipped_takes_nothing_from_those_that_passed(self):
+        class Skipped(unittest.TestCase):
+            @classmethod
+            def setUpClass(cls):
+                raise unittest.SkipTest("planted")
+
+            def test_one(self):
+                pass
+
+            def test_two(self):
+                pass
+
+        self.assertEqual(self.counts(Skipped), (0, 0, 1))
+
+    def test_a_class_that_can_not_be_set_up_is_one_failure(self):
+        class Broken(unittest.TestCase):
+            @classmethod
+            def setUpClass(cls):
+                raise OSError("planted")
+
+            def test_one(self):
+                pass
+
+        self.assertEqual(self.counts(Broken), (0, 1, 0))
+
+    def test_each_subtest_that_fails_is_told_and_the_test_has_not_passed(self):
+        class Planted(unittest.TestCase):
+            def test_some(self):
+                for number in range(3):
+                    with self.subTest(number=number):
+                        self.assertEqual(number, 0)
+
+            def test_all(self):
+                for number in range(3):
+                    with self.subTest(number=number):
+                        pass
+
+        result, said = self.ran(Planted)
+        told = result.summary()
+        self.assertEqual((told["passed"], told["failed"]), (1, 2))
+        self.assertEqual([out for _, out, _ in told["tests"]], ["FAIL", "FAIL", "pass"])
+        self.assertIn("test_some (number=2)\n", said)
 
 
 class Totals(unittest.TestCase):
