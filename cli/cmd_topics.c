@@ -100,7 +100,7 @@ static int create(const struct ls_config *config, const char *new_log, bool json
         return LS_EXIT_USAGE;
     }
     json_t *steps = json ? json_array() : NULL;
-    int rc = ls_topics_create_anew(config, new_log, on_made, steps, &err);
+    int rc = ls_topics_create(config, new_log, on_made, steps, &err);
     if (json)
         ls_cli_print_json(json_pack("{s:b, s:o}", "ok", rc == 0, "steps", steps), JSON_INDENT(2));
     return rc < 0 ? failed(&err) : LS_EXIT_OK;

@@ -282,8 +282,8 @@ static int look_back(const struct ls_config *config, rd_kafka_t *client,
     return 0;
 }
 
-int ls_topics_create_anew(const struct ls_config *config, const char *new_log,
-                          ls_topic_made_fn *made, void *opaque, struct ls_err *err)
+int ls_topics_create(const struct ls_config *config, const char *new_log, ls_topic_made_fn *made,
+                     void *opaque, struct ls_err *err)
 {
     rd_kafka_t *client = open_client(config, err);
     if (client == NULL)
@@ -306,12 +306,6 @@ int ls_topics_create_anew(const struct ls_config *config, const char *new_log,
     free(infos);
     free(specs);
     return rc;
-}
-
-int ls_topics_create(const struct ls_config *config, ls_topic_made_fn *made, void *opaque,
-                     struct ls_err *err)
-{
-    return ls_topics_create_anew(config, NULL, made, opaque, err);
 }
 
 static int take_settings(rd_kafka_event_t *event, ls_setting_fn *each, void *opaque,

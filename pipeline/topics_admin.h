@@ -67,14 +67,11 @@ typedef void ls_topic_made_fn(void *opaque, const char *topic, bool made, const 
  * state topic that has none: one UUID for all partitions of a topic. Safe to repeat after an
  * interruption and to run twice at a time (see topics_genesis.c). FATAL when what exists does not
  * fit, or when another log was known under the name of a state topic (see topics_known.c; then
- * nothing is created and no genesis written), RETRY when Kafka does not answer.
+ * nothing is created and no genesis written), RETRY when Kafka does not answer. Only the log of the
+ * entity named new_log (NULL: of none) may be another one than what was known.
  */
-int ls_topics_create(const struct ls_config *config, ls_topic_made_fn *made, void *opaque,
-                     struct ls_err *err);
-
-/* The same, but the log of the entity named new_log may be another one than what was known. */
-int ls_topics_create_anew(const struct ls_config *config, const char *new_log,
-                          ls_topic_made_fn *made, void *opaque, struct ls_err *err);
+int ls_topics_create(const struct ls_config *config, const char *new_log, ls_topic_made_fn *made,
+                     void *opaque, struct ls_err *err);
 
 /*
  * The genesis part alone: ret_written tells how many partitions got one, uuid which one they have.

@@ -36,7 +36,7 @@ static void ignore(void *opaque, const char *name, bool made, const char *line)
 
 static void make_topic(void)
 {
-    OK(ls_topics_create_anew(&config, entity.name, ignore, NULL, &err));
+    OK(ls_topics_create(&config, entity.name, ignore, NULL, &err));
 }
 
 static void delete_topic(void)

@@ -105,7 +105,7 @@ static int create(void)
 {
     int made = 0;
     struct ls_err err = {0};
-    cr_assert_eq(ls_topics_create(&config, count_made, &made, &err), 0, "%s", err.text);
+    cr_assert_eq(ls_topics_create(&config, NULL, count_made, &made, &err), 0, "%s", err.text);
     return made;
 }
 
@@ -154,7 +154,7 @@ Test(topics, are_created_once_and_keep_the_laws)
 static void *create_in_thread(void *opaque)
 {
     int made = 0;
-    return (void *)(intptr_t)ls_topics_create(&config, count_made, &made, opaque);
+    return (void *)(intptr_t)ls_topics_create(&config, NULL, count_made, &made, opaque);
 }
 
 /* They shut each other out, look again, and all end with the same identity. */
@@ -234,7 +234,7 @@ Test(topics, with_other_partitions_are_refused_and_get_no_genesis)
     make_by_hand(state, 2, "compact");
     int made = 0;
     struct ls_err err = {0};
-    cr_expect_eq(ls_topics_create(&config, count_made, &made, &err), -1);
+    cr_expect_eq(ls_topics_create(&config, NULL, count_made, &made, &err), -1);
     cr_expect_eq(err.class, LS_ERR_FATAL);
     cr_expect(strstr(err.text, "has 2 partitions"), "%s", err.text);
     struct ls_buf findings = {0};
@@ -253,7 +253,7 @@ Test(topics, that_need_more_brokers_than_there_are_say_so)
     entity.replication = 9;
     int made = 0;
     struct ls_err err = {0};
-    cr_expect_eq(ls_topics_create(&config, count_made, &made, &err), -1);
+    cr_expect_eq(ls_topics_create(&config, NULL, count_made, &made, &err), -1);
     cr_expect_eq(err.class, LS_ERR_FATAL);
     cr_expect(strstr(err.text, "replication"), "%s", err.text);
 }
@@ -263,7 +263,7 @@ static void expect_refused(const char *what)
 {
     int made = 0;
     struct ls_err err = {0};
-    cr_expect_eq(ls_topics_create(&config, count_made, &made, &err), -1);
+    cr_expect_eq(ls_topics_create(&config, NULL, count_made, &made, &err), -1);
     cr_expect_eq(made, 0);
     cr_expect_eq(err.class, LS_ERR_FATAL);
     LS_CLEANUP_FREE char *next = ls_asprintf("entities.%s.generation to 4", entity.name);
@@ -293,7 +293,7 @@ Test(topics, of_a_log_that_was_deleted_are_not_made_again_unasked)
     expect_refused("it has no genesis record");
     cr_expect_eq(ls_kafka_genesis(&config, &entity, second, &err), -1);
     int made = 0;
-    cr_assert_eq(ls_topics_create_anew(&config, entity.name, count_made, &made, &err), 0, "%s",
+    cr_assert_eq(ls_topics_create(&config, entity.name, count_made, &made, &err), 0, "%s",
                  err.text);
     cr_assert_eq(ls_kafka_genesis(&config, &entity, second, &err), 0, "%s", err.text);
     cr_expect_str_neq(first[0].uuid, second[0].uuid);
