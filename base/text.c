@@ -12,7 +12,8 @@ static const struct {
     {0x1bca0, 0x1bca3}, {0x1d173, 0x1d17a}, {0xe0000, 0xe007f},
 };
 
-bool ls_text_is_safe(uint32_t code)
+/* Whether a terminal may get the character. */
+static bool is_safe(uint32_t code)
 {
     for (size_t i = 0; i < LS_COUNT(unsafe) && code >= unsafe[i].first; i++)
         if (code <= unsafe[i].last)
@@ -36,7 +37,7 @@ static size_t show_one(struct ls_buf *buf, const char *text, size_t left)
     size_t size = ls_utf8_character(text, left, &code);
     if (size == 0)
         ls_buf_append_char(buf, '?');
-    else if (ls_text_is_safe(code))
+    else if (is_safe(code))
         ls_buf_append(buf, text, size);
     else
         ls_buf_printf(buf, size == 1 ? "\\x%02x" : "\\u%04x", code);
@@ -92,7 +93,7 @@ void ls_text_show_json(struct ls_buf *buf, const char *json, size_t len)
         size_t size = ls_utf8_character(json + at, len - at, &code);
         if (size == 0)
             ls_buf_append_char(buf, '?');
-        else if (code == '\n' || ls_text_is_safe(code))
+        else if (code == '\n' || is_safe(code))
             ls_buf_append(buf, json + at, size);
         else if (code < 0x10000)
             ls_buf_printf(buf, "\\u%04x", code);

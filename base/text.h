@@ -11,20 +11,15 @@
 #ifndef LS_BASE_TEXT_H
 #define LS_BASE_TEXT_H
 
-#include <stdbool.h>
+#include <stddef.h>
 
 #include "base/buf.h"
 
 /*
- * Whether a terminal may get the character: not a control (C0, DEL, C1), nor one of direction, no
- * width, line ends, tags or annotations (U+200B to U+200F, U+2028 to U+202E, U+2060 to U+206F,
- * U+FEFF, ...).
- */
-bool ls_text_is_safe(uint32_t code);
-
-/*
  * Appends the text with what is not safe as `\x1b` (one byte) or `\u202e`, and bytes that are not
- * UTF-8 as '?'. A backslash stays one, so doing it twice changes nothing.
+ * UTF-8 as '?'. A backslash stays one, so doing it twice changes nothing. Not safe are controls
+ * (C0, DEL, C1) and characters of direction, no width, line ends, tags and annotations (U+200B to
+ * U+200F, U+2028 to U+202E, U+2060 to U+206F, U+FEFF, ...).
  */
 void ls_text_show(struct ls_buf *buf, const char *text, size_t len);
 

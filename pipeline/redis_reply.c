@@ -60,7 +60,8 @@ enum ls_redis_answer ls_redis_judge(const redisReply *reply)
     return LS_REDIS_UNKNOWN;
 }
 
-bool ls_redis_is_overload(const redisReply *reply)
+/* Whether an error is a refusal for load, so that less at a time may pass. */
+static bool is_overload(const redisReply *reply)
 {
     if (reply->type != REDIS_REPLY_ERROR)
         return false;
@@ -154,7 +155,7 @@ int ls_redis_reply_err(struct ls_err *err, const redisReply *reply, const char *
                               : judged == LS_REDIS_UNKNOWN ? LS_ERR_UNKNOWN
                                                            : LS_ERR_RETRY;
     ls_err_set(err, class, 0, "%s answered: %s%s", where, text, advice(reply));
-    err->overload = ls_redis_is_overload(reply);
+    err->overload = is_overload(reply);
     if (reply->type == REDIS_REPLY_ERROR)
         ls_err_name(err, reply->str, reply->len);
     return -1;

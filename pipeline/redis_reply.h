@@ -5,8 +5,6 @@
 #define LS_PIPELINE_REDIS_REPLY_H
 
 #include <hiredis/hiredis.h>
-#include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
 
 #include "base/err.h"
@@ -21,9 +19,6 @@ enum ls_redis_answer {
     LS_REDIS_SETUP,    /* authentication, permissions, no cluster: a person has to act */
     LS_REDIS_UNKNOWN,  /* an error that this table does not know */
 };
-
-/* Whether an error is a refusal for load, so that less at a time may pass. */
-bool ls_redis_is_overload(const redisReply *reply);
 
 /* Judges a reply by the first word of its error, if it is one. */
 enum ls_redis_answer ls_redis_judge(const redisReply *reply);

@@ -30,7 +30,6 @@ static void take(struct ls_redis_cluster *cluster, const redisReply *reply)
     struct ls_redis_redirect redirect;
     struct ls_err err = {0};
     enum ls_redis_answer answer = ls_redis_judge(reply);
-    ls_redis_is_overload(reply);
     if (answer != LS_REDIS_OK)
         need(ls_redis_reply_err(&err, reply, "node") == -1 && err.text[0] != '\0');
     if (answer == LS_REDIS_MOVED || answer == LS_REDIS_ASK) {
