@@ -1,5 +1,7 @@
 #include "base/text.h"
 
+#include <stdbool.h>
+
 #include "base/mem.h"
 #include "base/utf8.h"
 
