@@ -3,10 +3,8 @@ leader that lacks the newest records is noticed."""
 
 import unittest
 
-import harness
 import kafkas
 import servers
-import stores
 from harness import wait_until
 from kafkas import Beats, Log, keys_of, offsets_of, redis_marks
 

@@ -10,7 +10,6 @@ import harness
 import kafkas
 import msgpack
 import proxy
-import redis
 import servers
 import stores
 import wire

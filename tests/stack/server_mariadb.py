@@ -133,7 +133,7 @@ open-files-limit=16384
                 *(program("mariadb"), "--no-defaults", "--protocol=tcp", "--host=127.0.0.1"),
                 *(f"--port={self.port}", f"--user={USER}", "--connect-timeout=2"),
                 *self.client_options(),
-                *("--batch", "--skip-column-names", f"--execute=SELECT 1 FROM DUAL", DATABASE),
+                *("--batch", "--skip-column-names", "--execute=SELECT 1 FROM DUAL", DATABASE),
             ],
             env={"PATH": os.environ.get("PATH", ""), "MYSQL_PWD": self.instance.secret("mysql")},
             capture_output=True,

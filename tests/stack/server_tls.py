@@ -13,7 +13,6 @@ import urllib.request
 from pathlib import Path
 
 import certificates
-import jvm
 import server_kafka
 from instance import Instance, write_atomically
 from process import Proc, program
