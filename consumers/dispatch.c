@@ -16,14 +16,44 @@
 #include "consumers/instance_impl.h"
 #include "pipeline/kafka.h"
 
+enum {
+    RELEASED_MS = 10 * 1000, /* an answer is good for so long ... */
+    CLOCKS_MS = 60 * 1000,   /* ... of records that are older by what clocks may differ */
+};
+
+/*
+ * The released version, as it was asked for after every record of the batch was appended: a record
+ * is not to be quarantined by what was known before it came. The control topic is read in this
+ * thread, so not for each batch of a log that was flooded long ago.
+ */
+static int ask_released(struct ls_instance *instance, const struct ls_batch *batch,
+                        struct ls_err *err)
+{
+    int64_t newest_ms = 0, mono_ms = ls_mono_ms(), wall_ms = ls_wall_us() / 1000;
+    for (uint32_t i = 0; i < batch->n_reach; i++)
+        if (batch->reach[i].at_ms > newest_ms)
+            newest_ms = batch->reach[i].at_ms;
+    if (instance->released.wall_ms != 0 && mono_ms - instance->released.mono_ms < RELEASED_MS &&
+        newest_ms < instance->released.wall_ms - CLOCKS_MS)
+        return 0;
+    uint32_t version = 0;
+    if (ls_kafka_released_schema(instance->config, instance->sink_config->entity->schema->entity,
+                                 &version, NULL, err) < 0)
+        return -1;
+    instance->released.version = version;
+    instance->released.wall_ms = wall_ms;
+    instance->released.mono_ms = mono_ms;
+    return 0;
+}
+
 /* A record of a newer schema: if that schema is released, this worker has to be upgraded first. */
 static int check_newer(struct ls_instance *instance, const struct ls_batch *batch,
                        struct ls_err *err)
 {
     const struct ls_schema *schema = instance->sink_config->entity->schema;
-    uint32_t released = 0;
-    if (ls_kafka_released_schema(instance->config, schema->entity, &released, NULL, err) < 0)
+    if (ask_released(instance, batch, err) < 0)
         return -1;
+    uint32_t released = instance->released.version;
     if (released <= schema->version)
         return 0;
     return ls_err_set(err, LS_ERR_FATAL, LS_REJECT_NEWER_SCHEMA,
@@ -69,7 +99,7 @@ static void wake_brokers(struct ls_instance *instance, unsigned index)
     for (int32_t i = 1; i <= instance->n_partitions; i++) {
         int32_t number = (lane->woken + i) % instance->n_partitions;
         const struct ls_partition *partition = &instance->partitions[number];
-        if (partition->state != LS_PART_BEGUN ||
+        if (partition->state != LS_PART_BEGUN || partition->leaderless ||
             instance->ops->lane_of(instance->sink, number) != index)
             continue;
         if (partition->heard && (partition->at_end ||
@@ -100,7 +130,7 @@ static int fetch_lane(struct ls_instance *instance, unsigned index, struct ls_er
         ls_dispatch_release(instance, batch);
         return -1;
     }
-    if ((batch->n_records > 0 && ls_log_watch(instance, err) < 0) ||
+    if ((batch->n_records > 0 && ls_log_watch(instance, batch, err) < 0) ||
         (batch->newer != NULL && check_newer(instance, batch, err) < 0)) {
         ls_dispatch_release(instance, batch);
         return -1;

@@ -190,6 +190,7 @@ static int open_instance(struct ls_instance *instance, struct ls_err *err)
     for (size_t i = 0; i < n; i++)
         instance->partitions[i].marking = -1;
     instance->genesis = ls_calloc(n, sizeof(*instance->genesis));
+    instance->asked = ls_calloc(n, sizeof(*instance->asked));
     if (instance->options->position == LS_POSITION_RANGE)
         instance->stop_at = ls_calloc(n, sizeof(*instance->stop_at));
     instance->intake.entity = entity;
@@ -241,6 +242,7 @@ static void close_instance(struct ls_instance *instance)
     free(instance->lanes);
     free(instance->partitions);
     free(instance->genesis);
+    free(instance->asked);
     free(instance->stop_at);
 }
 

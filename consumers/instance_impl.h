@@ -53,6 +53,9 @@ struct ls_partition {
     uint64_t stored_at_look; /* ... when the newest look was given out */
     int64_t first_ms;        /* at_ms of the mark at zero that it was begun with; 0: of none */
     bool in_look;            /* was waiting to be begun when the newest look was given out */
+    int64_t clean;           /* what is younger before low and no record (struct ls_log_position) */
+    bool unasked;            /* the newest watch of the log had no answer for it */
+    bool leaderless;         /* ... nor had the newest asking for its end: it is not to be woken */
 };
 
 /* A lane as its instance knows it. */
@@ -122,7 +125,12 @@ struct ls_instance {
     struct ls_partition *partitions;
     int32_t n_partitions;
     struct ls_genesis *genesis; /* by partition, as the log has it */
-    int64_t *stop_at;           /* RANGE: exclusive ends by partition, else NULL */
+    /*
+     * By partition: its own genesis was read since the log was last unsure. The others had no
+     * leader then, stand with the uuid of those, and are not begun before they were asked.
+     */
+    bool *asked;
+    int64_t *stop_at; /* RANGE: exclusive ends by partition, else NULL */
     struct ls_intake intake;
     struct ls_batch *spare; /* the next to be used, or NULL */
     struct ls_memory memory;
@@ -137,7 +145,8 @@ struct ls_instance {
      */
     enum { LS_INSTANCE_DOWN, LS_INSTANCE_LOOKING, LS_INSTANCE_UP } phase;
     int64_t next_start_ms;
-    int64_t next_log_ms; /* log_unsure and the log could not be asked: when to try again */
+    int64_t next_log_ms;     /* log_unsure and the log could not be asked: when to try again */
+    int64_t next_leaders_ms; /* partitions wait for a leader: when to ask who has one */
     int64_t next_marks_ms;
     int64_t next_watch_ms;   /* when records that come have the log looked at again */
     int64_t next_genesis_ms; /* ... and its very beginning */
@@ -145,6 +154,12 @@ struct ls_instance {
     int64_t rewound_ms;      /* wall clock: when the last of them was; 0: never */
     bool log_unsure;         /* the group was rebalanced: the log may have changed under it */
     bool dropping; /* letting go of everything: rebalances need not wait for work in hand */
+
+    struct {
+        uint32_t version;
+        int64_t wall_ms; /* when it was asked for; 0: never */
+        int64_t mono_ms;
+    } released; /* the newest released schema, as of then */
 
     struct ls_instance_totals totals;
     rd_kafka_t *producer; /* quarantine and heartbeats */
@@ -164,21 +179,27 @@ int ls_startup(struct ls_instance *instance, struct ls_err *err);
  * store that can be used. -1 as ls_startup.
  */
 int ls_startup_join(struct ls_instance *instance, struct ls_err *err);
-/* After a rebalance: whether the log is still the one that this instance knows. -1 as ls_startup.
+/*
+ * After a rebalance, and when a partition that waits has a leader again: whether the log is still
+ * the one that this instance knows. -1 as ls_startup.
  */
 int ls_startup_check_log(struct ls_instance *instance, struct ls_err *err);
 /*
  * Says that the log is another one, or went back: `what` as ls_kafka_check_log found it. -1 FATAL,
  * or RETRY when the log could not be asked for the reason.
  */
-int ls_startup_refuse_log(const struct ls_instance *instance, const struct ls_log_position *what,
+int ls_startup_refuse_log(struct ls_instance *instance, const struct ls_log_position *what,
                           struct ls_err *err);
 /* Law 7: whether the store's mark names the log that is read. -1 FATAL. */
 int ls_startup_check_mark(const struct ls_instance *instance, const struct ls_mark *mark,
                           struct ls_err *err);
-/* Begins a partition that was given where its mark says (a range: at its start). -1 as ls_startup.
+/*
+ * Begins partitions that were given where their marks say (a range: at its start), as many as a
+ * second allows; the others stay as they are, for the next look. -1 RETRY when any could not be
+ * begun, as it has no leader; FATAL, where none is begun, as ls_startup.
  */
-int ls_startup_begin(struct ls_instance *instance, const struct ls_mark *mark, struct ls_err *err);
+int ls_startup_begin(struct ls_instance *instance, const struct ls_mark *marks, size_t n,
+                     struct ls_err *err);
 /* Ends all partitions and lets go of everything, so that ls_startup can begin afresh. */
 void ls_startup_undo(struct ls_instance *instance);
 
@@ -186,9 +207,10 @@ void ls_startup_undo(struct ls_instance *instance);
 /*
  * To be called before records that were read are given to a store: from time to time asks the
  * broker whether the log is still the one that they were expected from. Waits for the answer. -1
- * FATAL when it is not, RETRY when the broker does not answer; then nothing may be applied.
+ * FATAL when it is not, RETRY when the broker does not answer, or not for a partition that the
+ * batch has records of; then nothing may be applied.
  */
-int ls_log_watch(struct ls_instance *instance, struct ls_err *err);
+int ls_log_watch(struct ls_instance *instance, const struct ls_batch *batch, struct ls_err *err);
 
 /* looks.c */
 /* Gives out the looks that are due, and rewinds lanes that are in doubt. */

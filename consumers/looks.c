@@ -194,7 +194,24 @@ static bool went_back(struct ls_instance *instance, const struct ls_mark *mark, 
     return false;
 }
 
-/* -1 with err: RETRY when the log cannot be asked, FATAL when the marks forbid it. */
+/* One that was given since may have been moved on by its last owner: the next look. */
+static int begin_waiting(struct ls_instance *instance, const struct ls_unit *unit,
+                         struct ls_err *err)
+{
+    LS_CLEANUP_FREE struct ls_mark *waiting = ls_calloc(unit->n_marks + 1, sizeof(*waiting));
+    size_t n = 0;
+    for (uint32_t i = 0; i < unit->n_marks && !instance->log_unsure; i++) {
+        const struct ls_partition *partition = &instance->partitions[unit->marks[i].partition];
+        if (partition->state == LS_PART_GIVEN && partition->in_look)
+            waiting[n++] = unit->marks[i];
+    }
+    return ls_startup_begin(instance, waiting, n, err);
+}
+
+/*
+ * -1 with err: FATAL when the marks forbid it, RETRY when the log cannot be asked, or not of some
+ * partitions: the others are begun.
+ */
 static int use_marks(struct ls_instance *instance, struct ls_work *work, struct ls_err *err)
 {
     const struct ls_unit *unit = &work->unit;
@@ -225,14 +242,7 @@ static int use_marks(struct ls_instance *instance, struct ls_work *work, struct 
             return 0; /* looked at again once they are written */
     }
     lane->seen = lane->ours = true;
-    for (uint32_t i = 0; i < unit->n_marks; i++) {
-        const struct ls_partition *partition = &instance->partitions[unit->marks[i].partition];
-        /* One that was given since may have been moved on by its last owner: the next look. */
-        if (partition->state == LS_PART_GIVEN && partition->in_look && !instance->log_unsure &&
-            ls_startup_begin(instance, &unit->marks[i], err) < 0)
-            return -1;
-    }
-    return 0;
+    return begin_waiting(instance, unit, err);
 }
 
 void ls_looks_put_off(struct ls_lane_state *lane, const struct ls_err *why)

@@ -51,11 +51,16 @@ static void ask_ends(struct ls_instance *instance, int64_t now_ms)
     char topic[LS_TOPIC_NAME_MAX];
     struct ls_err err = {0};
     ls_topic_state(instance->sink_config->entity, topic);
-    if (ls_kafka_ends(ls_source_client(instance->source), topic, numbers, n, ASK_TIMEOUT_MS, ends,
-                      &err) < 0) {
+    int rc = ls_kafka_ends(ls_source_client(instance->source), topic, numbers, n, ASK_TIMEOUT_MS,
+                           NULL, ends, &err);
+    bool unled = rc < 0 && err.code == RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE;
+    for (size_t i = 0; i < n && (rc == 0 || unled); i++)
+        instance->partitions[numbers[i]].leaderless = unled || ends[i] < 0;
+    if (rc < 0) {
         report->next_ask_ms = ls_mono_ms() + ASK_AWAY_MS;
         report->away_ms = report->away_ms != 0 ? report->away_ms : now_ms;
-        snprintf(report->away, sizeof(report->away), "Kafka does not answer: %.200s", err.text);
+        snprintf(report->away, sizeof(report->away), "%s%.200s",
+                 unled ? "" : "Kafka does not answer: ", err.text);
         return;
     }
     report->next_ask_ms = ls_mono_ms() + ASK_MS;
@@ -230,6 +235,11 @@ void ls_observe_wait(const struct ls_instance *instance, char *ret, size_t size)
         if (ls_observe_lane_wait(instance, i, ret, size))
             return;
     for (int32_t i = 0; i < instance->n_partitions; i++) {
+        if (instance->partitions[i].leaderless && (instance->partitions[i].state == LS_PART_GIVEN ||
+                                                   instance->report->view.partitions[i].lag > 0)) {
+            snprintf(ret, size, "waits for partition %d to have a leader", i);
+            return;
+        }
         if (instance->partitions[i].state == LS_PART_GIVEN) {
             snprintf(ret, size, "waits for the store's mark of partition %d", i);
             return;

@@ -5,6 +5,11 @@
  * (looks.c), whatever the group's offsets say. The log must be the one that the marks name (law 7):
  * another genesis, a mark beyond the end of the log, or a record before the mark that is younger
  * than the mark, halts before anything is applied.
+ *
+ * A partition without a leader cannot be asked any of that. It waits, and the others begin: the
+ * genesis of those stands for the log until it has a leader, and then its own is read first. All
+ * partitions that can begin are asked about together, as a request for each would keep the loop
+ * from turning for as long as there are many.
  */
 #include <inttypes.h>
 #include <string.h>
@@ -12,8 +17,16 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "consumers/instance_impl.h"
+#include "pipeline/ends.h"
 #include "pipeline/kafka.h"
+#include "pipeline/leaders.h"
 #include "schema/key.h"
+
+enum {
+    ASK_MS = 5000,     /* a request that the loop waits for */
+    BEGIN_MS = 1000,   /* of the loop's time for the partitions that are begun together */
+    LEADERS_MS = 2000, /* between two times of asking who leads while partitions wait for that */
+};
 
 int ls_startup_check_mark(const struct ls_instance *instance, const struct ls_mark *mark,
                           struct ls_err *err)
@@ -39,28 +52,11 @@ int ls_startup_check_mark(const struct ls_instance *instance, const struct ls_ma
     return 0;
 }
 
-/* Whether all that the log holds before the mark was there when the mark was made. */
-static int check_before_mark(const struct ls_instance *instance, const struct ls_mark *mark,
-                             struct ls_err *err)
-{
-    const struct ls_log_position position = {mark->partition, ls_version_offset(mark->version),
-                                             mark->at_ms};
-    const struct ls_log_position *wrong = NULL;
-    if (ls_kafka_check_log(instance->config, instance->producer,
-                           instance->genesis[mark->partition].topic, &position, 1,
-                           LS_KAFKA_TIMEOUT_MS, &wrong, err) < 0)
-        return -1;
-    return wrong ? ls_startup_refuse_log(instance, wrong, err) : 0;
-}
-
-/* Where a partition begins by its mark, or why it must not. */
-static int start_offset(struct ls_instance *instance, const struct ls_mark *mark, int64_t *ret,
-                        struct ls_err *err)
+/* Where a partition begins by its mark in a log of [first, end), or why it must not. */
+static int start_offset(const struct ls_instance *instance, const struct ls_mark *mark,
+                        int64_t first, int64_t end, int64_t *ret, struct ls_err *err)
 {
     const char *topic = instance->genesis[mark->partition].topic;
-    int64_t first, end;
-    if (ls_kafka_range(instance->producer, topic, mark->partition, &first, &end, err) < 0)
-        return -1;
     uint32_t generation = ls_version_generation(mark->version);
     if (mark->version == 0 || generation < instance->sink_config->entity->generation) {
         *ret = first;
@@ -81,21 +77,92 @@ static int start_offset(struct ls_instance *instance, const struct ls_mark *mark
                           "(%" PRId64 "): records in between were deleted before this store had "
                           "them. `lockstep resync --sink %s` reads what the log still has",
                           mark->partition, first, next, instance->sink_config->name);
-    if (check_before_mark(instance, mark, err) < 0)
-        return -1;
     *ret = next;
     return 0;
 }
 
-int ls_startup_begin(struct ls_instance *instance, const struct ls_mark *mark, struct ls_err *err)
+/* Partitions about to begin, and where; offset -1: that one cannot begin now. */
+struct beginning {
+    const struct ls_mark *marks;
+    int64_t *offsets;
+    size_t n;
+};
+
+/* The first one stands for all. */
+static void note_lack(const char *topic, int32_t partition, struct ls_err *ret_why)
+{
+    if (ret_why->class == LS_ERR_NONE)
+        ls_leaders_lack(topic, partition, ret_why);
+}
+
+/* Where each begins by its mark. -1 FATAL; RETRY, in ret_why alone, of those that cannot be asked.
+ */
+static int find_offsets(struct ls_instance *instance, struct beginning *beginning,
+                        struct ls_err *ret_why, struct ls_err *err)
+{
+    size_t n = beginning->n;
+    const char *topic = instance->genesis[0].topic;
+    LS_CLEANUP_FREE int32_t *numbers = ls_calloc(n, sizeof(*numbers));
+    LS_CLEANUP_FREE int64_t *firsts = ls_calloc(n, sizeof(*firsts));
+    LS_CLEANUP_FREE int64_t *ends = ls_calloc(n, sizeof(*ends));
+    for (size_t i = 0; i < n; i++)
+        numbers[i] = beginning->marks[i].partition;
+    if (ls_kafka_ends(instance->producer, topic, numbers, n, ASK_MS, firsts, ends, err) < 0)
+        return -1;
+    for (size_t i = 0; i < n; i++) {
+        beginning->offsets[i] = -1;
+        if (firsts[i] < 0 || ends[i] < 0 || !instance->asked[numbers[i]])
+            note_lack(topic, numbers[i], ret_why);
+        else if (start_offset(instance, &beginning->marks[i], firsts[i], ends[i],
+                              &beginning->offsets[i], err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* Whether all that the log holds before the marks was there when they were made. -1 likewise. */
+static int check_before_marks(struct ls_instance *instance, struct beginning *beginning,
+                              struct ls_err *ret_why, struct ls_err *err)
+{
+    const char *topic = instance->genesis[0].topic;
+    LS_CLEANUP_FREE struct ls_log_position *positions = ls_calloc(beginning->n, sizeof(*positions));
+    LS_CLEANUP_FREE size_t *of = ls_calloc(beginning->n, sizeof(*of));
+    size_t n = 0;
+    for (size_t i = 0; i < beginning->n; i++) {
+        const struct ls_mark *mark = &beginning->marks[i];
+        /* One of an older generation says nothing of this log. */
+        if (beginning->offsets[i] < 0 || mark->version == 0 ||
+            beginning->offsets[i] != ls_version_offset(mark->version) + 1 ||
+            ls_version_generation(mark->version) < instance->sink_config->entity->generation)
+            continue;
+        of[n] = i;
+        positions[n++] = (struct ls_log_position){
+            .partition = mark->partition,
+            .offset = ls_version_offset(mark->version),
+            .at_ms = mark->at_ms,
+        };
+    }
+    const struct ls_log_position *wrong = NULL;
+    if (n > 0 && ls_kafka_check_log(instance->config, instance->producer, topic, positions, n,
+                                    ASK_MS, &wrong, err) < 0)
+        return -1;
+    if (wrong != NULL)
+        return ls_startup_refuse_log(instance, wrong, err);
+    for (size_t i = 0; i < n; i++) {
+        if (positions[i].asked)
+            continue;
+        beginning->offsets[of[i]] = -1;
+        note_lack(topic, positions[i].partition, ret_why);
+    }
+    return 0;
+}
+
+static int begin_one(struct ls_instance *instance, const struct ls_mark *mark, int64_t offset,
+                     struct ls_err *err)
 {
     int32_t number = mark->partition;
     struct ls_partition *partition = &instance->partitions[number];
     unsigned lane = instance->ops->lane_of(instance->sink, number);
-    int64_t offset = partition->low;
-    if (instance->options->position == LS_POSITION_MARKS &&
-        start_offset(instance, mark, &offset, err) < 0)
-        return -1;
     *partition = (struct ls_partition){
         .state = LS_PART_BEGUN,
         .read = offset,
@@ -114,15 +181,47 @@ int ls_startup_begin(struct ls_instance *instance, const struct ls_mark *mark, s
     return 0;
 }
 
+int ls_startup_begin(struct ls_instance *instance, const struct ls_mark *marks, size_t n,
+                     struct ls_err *err)
+{
+    struct ls_err why = {0};
+    LS_CLEANUP_FREE int64_t *offsets = ls_calloc(n + 1, sizeof(*offsets));
+    struct beginning beginning = {marks, offsets, n};
+    if (n == 0)
+        return 0;
+    for (size_t i = 0; i < n; i++)
+        offsets[i] = instance->partitions[marks[i].partition].low;
+    if (instance->options->position == LS_POSITION_MARKS) {
+        if (find_offsets(instance, &beginning, &why, err) < 0)
+            return -1;
+        ls_report_turn(instance);
+        if (check_before_marks(instance, &beginning, &why, err) < 0)
+            return -1;
+    }
+    int64_t until_ms = ls_mono_ms() + BEGIN_MS;
+    for (size_t i = 0; i < n && ls_mono_ms() < until_ms; i++) {
+        ls_report_turn(instance);
+        if (offsets[i] >= 0 && begin_one(instance, &marks[i], offsets[i], &why) < 0 &&
+            why.class == LS_ERR_FATAL)
+            break;
+    }
+    if (why.class == LS_ERR_NONE)
+        return 0;
+    *err = why;
+    return -1;
+}
+
 /*
  * A rebalance may come from a change of the topic itself: more partitions, or another log under its
  * name. Both are found by asking again who the log is.
  */
-static int ask_log(const struct ls_instance *instance, struct ls_err *err)
+static int ask_log(struct ls_instance *instance, struct ls_err *err)
 {
     size_t n = (size_t)instance->n_partitions;
     LS_CLEANUP_FREE struct ls_genesis *genesis = ls_calloc(n, sizeof(*genesis));
-    if (ls_kafka_genesis(instance->config, instance->sink_config->entity, genesis, err) < 0)
+    LS_CLEANUP_FREE bool *asked = ls_calloc(n, sizeof(*asked));
+    if (ls_kafka_genesis_asked(instance->config, instance->sink_config->entity, genesis, asked,
+                               err) < 0)
         return -1;
     for (size_t i = 0; i < n; i++)
         if (strcmp(genesis[i].uuid, instance->genesis[i].uuid) != 0)
@@ -134,10 +233,39 @@ static int ask_log(const struct ls_instance *instance, struct ls_err *err)
                               genesis[i].topic, genesis[i].uuid, instance->genesis[i].uuid,
                               instance->sink_config->entity->name,
                               instance->sink_config->entity->generation + 1);
+    for (size_t i = 0; i < n; i++)
+        if (asked[i])
+            instance->genesis[i] = genesis[i];
+    memcpy(instance->asked, asked, n * sizeof(*asked));
     return 0;
 }
 
-int ls_startup_refuse_log(const struct ls_instance *instance, const struct ls_log_position *what,
+/*
+ * Whether a partition that was given while it had no leader has one again. The others are not
+ * disturbed meanwhile, and the log is not asked before.
+ */
+static bool is_led_again(struct ls_instance *instance)
+{
+    struct ls_leaders leaders = {0};
+    int32_t waits = -1;
+    for (int32_t i = 0; i < instance->n_partitions && waits < 0; i++)
+        if (instance->partitions[i].state == LS_PART_GIVEN && !instance->asked[i])
+            waits = i;
+    if (waits < 0 || ls_mono_ms() < instance->next_leaders_ms)
+        return false;
+    bool led = false;
+    struct ls_err ignored; /* it is asked again soon */
+    if (ls_leaders_ask(instance->producer, instance->genesis[0].topic, ASK_MS, &leaders,
+                       &ignored) == 0)
+        for (int32_t i = waits; i < instance->n_partitions && !led; i++)
+            led = instance->partitions[i].state == LS_PART_GIVEN && !instance->asked[i] &&
+                  ls_leaders_has(&leaders, i);
+    ls_leaders_free(&leaders);
+    instance->next_leaders_ms = ls_mono_ms() + LEADERS_MS;
+    return led;
+}
+
+int ls_startup_refuse_log(struct ls_instance *instance, const struct ls_log_position *what,
                           struct ls_err *err)
 {
     const struct ls_entity_config *entity = instance->sink_config->entity;
@@ -155,7 +283,7 @@ int ls_startup_refuse_log(const struct ls_instance *instance, const struct ls_lo
 
 int ls_startup_check_log(struct ls_instance *instance, struct ls_err *err)
 {
-    if (!instance->log_unsure || ls_mono_ms() < instance->next_log_ms)
+    if (ls_mono_ms() < instance->next_log_ms || (!instance->log_unsure && !is_led_again(instance)))
         return 0;
     instance->next_log_ms = 0;
     if (ask_log(instance, err) == 0) {
@@ -208,8 +336,8 @@ static int open_source(struct ls_instance *instance, struct ls_err *err)
 
 int ls_startup(struct ls_instance *instance, struct ls_err *err)
 {
-    if (ls_kafka_genesis(instance->config, instance->sink_config->entity, instance->genesis, err) <
-        0)
+    if (ls_kafka_genesis_asked(instance->config, instance->sink_config->entity, instance->genesis,
+                               instance->asked, err) < 0)
         return -1;
     instance->log_unsure = false;
     instance->next_log_ms = 0;

@@ -1,29 +1,62 @@
 #include "pipeline/ends.h"
 
-int ls_kafka_ends(rd_kafka_t *client, const char *topic, const int32_t *partitions, size_t n,
-                  int timeout_ms, int64_t *ends, struct ls_err *err)
+#include "pipeline/leaders.h"
+
+/*
+ * Fills offsets[i] with what stands at that end of each partition that is led, -1 of the others.
+ * Returns how many have an answer; ret_code says why others have none.
+ */
+static size_t ask(rd_kafka_t *client, const char *topic, const struct ls_leaders *leaders,
+                  const int32_t *partitions, size_t n, int64_t end, int timeout_ms,
+                  int64_t *offsets, rd_kafka_resp_err_t *ret_code)
 {
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new((int)n);
-    /* The protocol's word for "the newest" stands where the time would. */
+    /* The protocol's word for that end stands where the time would. */
     for (size_t i = 0; i < n; i++)
-        rd_kafka_topic_partition_list_add(list, topic, partitions[i])->offset = RD_KAFKA_OFFSET_END;
-    rd_kafka_resp_err_t code = rd_kafka_offsets_for_times(client, list, timeout_ms);
-    bool all_failed = code != RD_KAFKA_RESP_ERR_NO_ERROR, any = n == 0;
+        if (ls_leaders_has(leaders, partitions[i]))
+            rd_kafka_topic_partition_list_add(list, topic, partitions[i])->offset = end;
+    rd_kafka_resp_err_t code = RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE;
+    if (list->cnt > 0)
+        code = rd_kafka_offsets_for_times(client, list, timeout_ms);
+    bool all_failed = code != RD_KAFKA_RESP_ERR_NO_ERROR;
+    size_t known = 0;
     for (size_t i = 0; i < n; i++) {
         const rd_kafka_topic_partition_t *part =
-            rd_kafka_topic_partition_list_find(list, topic, partitions[i]);
-        bool known = !all_failed && part->err == RD_KAFKA_RESP_ERR_NO_ERROR && part->offset >= 0;
-        ends[i] = known ? part->offset : -1;
-        any |= known;
-        if (!all_failed && part->err != RD_KAFKA_RESP_ERR_NO_ERROR)
+            all_failed ? NULL : rd_kafka_topic_partition_list_find(list, topic, partitions[i]);
+        offsets[i] = -1;
+        if (part == NULL)
+            continue;
+        if (part->err != RD_KAFKA_RESP_ERR_NO_ERROR)
             code = part->err;
+        else if (part->offset >= 0)
+            offsets[i] = part->offset;
+        known += offsets[i] >= 0;
     }
     rd_kafka_topic_partition_list_destroy(list);
-    if (any)
+    *ret_code = code != RD_KAFKA_RESP_ERR_NO_ERROR ? code : RD_KAFKA_RESP_ERR__TIMED_OUT;
+    return known;
+}
+
+int ls_kafka_ends(rd_kafka_t *client, const char *topic, const int32_t *partitions, size_t n,
+                  int timeout_ms, int64_t *firsts, int64_t *ends, struct ls_err *err)
+{
+    struct ls_leaders leaders;
+    rd_kafka_resp_err_t code = RD_KAFKA_RESP_ERR_NO_ERROR;
+    if (n == 0)
         return 0;
-    ls_kafka_err(err, code != RD_KAFKA_RESP_ERR_NO_ERROR ? code : RD_KAFKA_RESP_ERR__TIMED_OUT,
-                 "the ends of %s", topic);
-    if (err != NULL)
-        err->class = LS_ERR_RETRY;
-    return -1;
+    if (ls_leaders_ask(client, topic, timeout_ms, &leaders, err) < 0)
+        return -1;
+    size_t known = n;
+    if (firsts != NULL)
+        known = ask(client, topic, &leaders, partitions, n, RD_KAFKA_OFFSET_BEGINNING, timeout_ms,
+                    firsts, &code);
+    if (known > 0)
+        known = ask(client, topic, &leaders, partitions, n, RD_KAFKA_OFFSET_END, timeout_ms, ends,
+                    &code);
+    ls_leaders_free(&leaders);
+    if (known > 0)
+        return 0;
+    if (code == RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE)
+        return ls_leaders_lack(topic, partitions[0], err);
+    return ls_kafka_err(err, code, "the ends of %s", topic);
 }

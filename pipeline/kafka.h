@@ -79,10 +79,19 @@ int ls_kafka_genesis(const struct ls_config *config, const struct ls_entity_conf
 
 /*
  * The same for a topic that may lack some: found[p] says whether partition p has a genesis.
- * Disagreement between partitions is not looked at. FATAL on a genesis that can't be read.
+ * Disagreement between partitions is not looked at. FATAL on a genesis that can't be read. RETRY
+ * when a partition has no leader, after a few seconds in which it may get one.
  */
 int ls_kafka_find_genesis(const struct ls_config *config, const char *topic, int32_t partitions,
                           struct ls_genesis *genesis, bool *found, struct ls_err *err);
+
+/*
+ * As ls_kafka_genesis, but of the partitions that have a leader: asked[p] says which. The others
+ * get the same uuid, since a log has one, with offset and time 0, and have to be asked before
+ * anything of them is used. RETRY when none has a leader.
+ */
+int ls_kafka_genesis_asked(const struct ls_config *config, const struct ls_entity_config *entity,
+                           struct ls_genesis *genesis, bool *asked, struct ls_err *err);
 
 /*
  * A place in the log and what is known of it: no record up to and including `offset` was appended
@@ -93,19 +102,27 @@ struct ls_log_position {
     int32_t partition;
     int64_t offset;
     int64_t at_ms; /* 0: not known, and nothing is checked */
+    /*
+     * Where the first younger thing is that was read and is no record, as the last check of this
+     * position left it: it is not read again. 0: read whatever is there.
+     */
+    int64_t clean;
+    bool asked; /* set by the check: its partition has a leader, and that answered */
 };
 
 /*
  * Law 7: whether the log is still the one that the positions were taken from. A record at or before
  * a position that is younger than it says was not there then: the log was cut and written again, or
  * made again under its name, and this tells so even when it has grown beyond the position since.
- * One request to each broker that leads any of the partitions; where something younger is there, it
- * is read, as the control records of transactions are younger, too, and no sign of anything.
- * ret_wrong is the first position that no longer holds, NULL when all do. -1: RETRY when a broker
- * does not answer within timeout_ms (each request); who leads now was asked, for the next call.
+ * Who leads is asked, and then each broker that leads any of the partitions; partitions without a
+ * leader are left out, as positions[].asked says. Where something younger is there, it is read
+ * until a record proves it, by a consumer of its own, as the control records of transactions are
+ * younger, too, and no sign of anything. ret_wrong is the first position that no longer holds, NULL
+ * when all that were asked do. -1: RETRY when a broker does not answer within timeout_ms (each
+ * request; while reading: nothing new for so long).
  */
 int ls_kafka_check_log(const struct ls_config *config, rd_kafka_t *client, const char *topic,
-                       const struct ls_log_position *positions, size_t n, int timeout_ms,
+                       struct ls_log_position *positions, size_t n, int timeout_ms,
                        const struct ls_log_position **ret_wrong, struct ls_err *err);
 
 /*
@@ -119,15 +136,17 @@ int ls_kafka_read_all(const struct ls_config *config, const char *topic, ls_mess
 
 /*
  * The same for a part of the log: of each partition what is left of [from, end), which may end
- * before `end`. FATAL when a partition is not there.
+ * before `end`, until each() returns true: that is enough of all of them. RETRY when a partition
+ * has no leader, or nothing comes for timeout_ms; FATAL when a partition is not there.
  */
+typedef bool ls_span_fn(void *opaque, const rd_kafka_message_t *message);
 struct ls_log_span {
     int32_t partition;
     int64_t from;
     int64_t end;
 };
 int ls_kafka_read_spans(const struct ls_config *config, const char *topic,
-                        const struct ls_log_span *spans, size_t n, ls_message_fn *each,
+                        const struct ls_log_span *spans, size_t n, int timeout_ms, ls_span_fn *each,
                         void *opaque, struct ls_err *err);
 
 /*

@@ -12,6 +12,7 @@
 
 #include "base/mem.h"
 #include "pipeline/kafka.h"
+#include "pipeline/leaders.h"
 
 static bool is_known(const struct ls_log_position *position)
 {
@@ -20,34 +21,23 @@ static bool is_known(const struct ls_log_position *position)
 
 /*
  * Asks where the first record is that is younger than each position: the list comes back with those
- * offsets, in the order of the known positions.
+ * offsets. A partition that lost its leader meanwhile leaves the list.
  */
 static int ask_younger(rd_kafka_t *client, rd_kafka_topic_partition_list_t *list, int timeout_ms,
                        struct ls_err *err)
 {
     const char *topic = list->elems[0].topic;
     rd_kafka_resp_err_t code = rd_kafka_offsets_for_times(client, list, timeout_ms);
-    for (int i = 0; i < list->cnt && code == RD_KAFKA_RESP_ERR_NO_ERROR; i++)
-        code = list->elems[i].err;
+    for (int i = list->cnt - 1; i >= 0 && code == RD_KAFKA_RESP_ERR_NO_ERROR; i--) {
+        if (list->elems[i].err == RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE ||
+            list->elems[i].err == RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION)
+            rd_kafka_topic_partition_list_del_by_idx(list, i);
+        else
+            code = list->elems[i].err;
+    }
     if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
         return 0;
     return ls_kafka_err(err, code, "looking whether %s is still the same log", topic);
-}
-
-/*
- * Who leads the topic's partitions now. librdkafka asks that once when a broker goes, when the
- * others still take it for the leader; for a topic that the client neither writes nor reads it asks
- * no more for a quarter of an hour, and would go on asking the broker that is gone.
- */
-static void learn_leaders(rd_kafka_t *client, const char *topic, int timeout_ms)
-{
-    rd_kafka_topic_t *handle = rd_kafka_topic_new(client, topic, NULL);
-    if (handle == NULL)
-        return;
-    const struct rd_kafka_metadata *metadata = NULL;
-    if (rd_kafka_metadata(client, 0, handle, &metadata, timeout_ms) == RD_KAFKA_RESP_ERR_NO_ERROR)
-        rd_kafka_metadata_destroy(metadata);
-    rd_kafka_topic_destroy(handle);
 }
 
 struct confirming {
@@ -56,7 +46,8 @@ struct confirming {
     const struct ls_log_position *wrong;
 };
 
-static void look_at_younger(void *opaque, const rd_kafka_message_t *message)
+/* One record says enough: a log that was used again may be long. */
+static bool look_at_younger(void *opaque, const rd_kafka_message_t *message)
 {
     struct confirming *confirming = opaque;
     int64_t at_ms = rd_kafka_message_timestamp(message, NULL);
@@ -66,36 +57,58 @@ static void look_at_younger(void *opaque, const rd_kafka_message_t *message)
             message->offset <= position->offset && at_ms > position->at_ms)
             confirming->wrong = position;
     }
+    return confirming->wrong != NULL;
 }
 
-int ls_kafka_check_log(const struct ls_config *config, rd_kafka_t *client, const char *topic,
-                       const struct ls_log_position *positions, size_t n, int timeout_ms,
-                       const struct ls_log_position **ret_wrong, struct ls_err *err)
+/* Which positions can be asked, and where the first younger record of each of them is. */
+static int ask_positions(rd_kafka_t *client, const char *topic, struct ls_log_position *positions,
+                         size_t n, int timeout_ms, int64_t *younger, struct ls_err *err)
 {
-    struct confirming confirming = {.positions = positions, .n = n};
+    struct ls_leaders leaders;
+    if (ls_leaders_ask(client, topic, timeout_ms, &leaders, err) < 0)
+        return -1;
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new((int)n);
     for (size_t i = 0; i < n; i++)
-        if (is_known(&positions[i]))
+        if (is_known(&positions[i]) && ls_leaders_has(&leaders, positions[i].partition))
             rd_kafka_topic_partition_list_add(list, topic, positions[i].partition)->offset =
                 positions[i].at_ms + 1;
     int rc = list->cnt > 0 ? ask_younger(client, list, timeout_ms, err) : 0;
-    if (rc < 0)
-        learn_leaders(client, topic, timeout_ms);
-    LS_CLEANUP_FREE struct ls_log_span *spans = ls_calloc(n + 1, sizeof(*spans));
-    size_t n_spans = 0;
     for (size_t i = 0; i < n && rc == 0; i++) {
-        if (!is_known(&positions[i]))
-            continue;
         const rd_kafka_topic_partition_t *answer =
             rd_kafka_topic_partition_list_find(list, topic, positions[i].partition);
-        if (answer->offset >= 0 && answer->offset <= positions[i].offset)
-            spans[n_spans++] = (struct ls_log_span){positions[i].partition, answer->offset,
-                                                    positions[i].offset + 1};
+        positions[i].asked = is_known(&positions[i])
+                                 ? answer != NULL
+                                 : ls_leaders_has(&leaders, positions[i].partition);
+        younger[i] = is_known(&positions[i]) && answer != NULL ? answer->offset : -1;
     }
     rd_kafka_topic_partition_list_destroy(list);
-    if (n_spans > 0)
-        rc = ls_kafka_read_spans(config, topic, spans, n_spans, look_at_younger, &confirming, err);
-    if (rc == 0)
-        *ret_wrong = confirming.wrong;
+    ls_leaders_free(&leaders);
     return rc;
+}
+
+int ls_kafka_check_log(const struct ls_config *config, rd_kafka_t *client, const char *topic,
+                       struct ls_log_position *positions, size_t n, int timeout_ms,
+                       const struct ls_log_position **ret_wrong, struct ls_err *err)
+{
+    struct confirming confirming = {.positions = positions, .n = n};
+    LS_CLEANUP_FREE int64_t *younger = ls_calloc(n + 1, sizeof(*younger));
+    LS_CLEANUP_FREE struct ls_log_span *spans = ls_calloc(n + 1, sizeof(*spans));
+    size_t n_spans = 0;
+    int rc = ask_positions(client, topic, positions, n, timeout_ms, younger, err);
+    for (size_t i = 0; i < n && rc == 0; i++) {
+        bool inside = younger[i] >= 0 && younger[i] <= positions[i].offset;
+        if (inside && (positions[i].clean == 0 || positions[i].clean != younger[i]))
+            spans[n_spans++] =
+                (struct ls_log_span){positions[i].partition, younger[i], positions[i].offset + 1};
+        younger[i] = inside ? younger[i] : 0;
+    }
+    if (n_spans > 0)
+        rc = ls_kafka_read_spans(config, topic, spans, n_spans, timeout_ms, look_at_younger,
+                                 &confirming, err);
+    if (rc < 0)
+        return -1;
+    for (size_t i = 0; i < n; i++)
+        positions[i].clean = confirming.wrong == NULL ? younger[i] : 0;
+    *ret_wrong = confirming.wrong;
+    return 0;
 }

@@ -6,16 +6,18 @@
  * Threads: any, each call by itself. A crash leaves nothing behind.
  */
 #include <jansson.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "base/mem.h"
 #include "pipeline/kafka.h"
+#include "pipeline/leaders.h"
 #include "pipeline/topics.h"
 #include "schema/key.h"
 
-enum { POLL_MS = 200 };
+enum { POLL_MS = 200, LEADER_MS = 5000, LEADER_AGAIN_MS = 50 };
 
 struct part {
     int64_t from; /* 0: from the first record there is */
@@ -23,8 +25,9 @@ struct part {
     bool done;
 };
 
-/* Gets each message; true ends the reading of its partition. */
-typedef bool message_fn(void *opaque, const rd_kafka_message_t *message);
+/* Gets each message and says whether that is enough. */
+enum enough { READ_ON, ENOUGH_OF_PARTITION, ENOUGH };
+typedef enum enough message_fn(void *opaque, const rd_kafka_message_t *message);
 
 struct reading {
     rd_kafka_t *consumer;
@@ -32,6 +35,8 @@ struct reading {
     struct part *parts;
     int32_t n_parts;
     int32_t n_left;
+    struct ls_leaders leaders; /* as of the beginning */
+    int timeout_ms;            /* without anything new */
     message_fn *each;
     void *opaque;
 };
@@ -92,8 +97,12 @@ static int take(struct reading *reading, const rd_kafka_message_t *message, stru
     if (!ours || reading->parts[p].done)
         return 0;
     int64_t offset = message->offset;
-    if (offset >= reading->parts[p].end || reading->each(reading->opaque, message) ||
-        offset + 1 >= reading->parts[p].end)
+    enum enough enough = ENOUGH_OF_PARTITION;
+    if (offset < reading->parts[p].end)
+        enough = reading->each(reading->opaque, message);
+    if (enough == ENOUGH)
+        reading->n_left = 0;
+    else if (enough == ENOUGH_OF_PARTITION || offset + 1 >= reading->parts[p].end)
         end_part(reading, p);
     return 1;
 }
@@ -115,7 +124,7 @@ static int read_parts(struct reading *reading, struct ls_err *err)
         }
         if (rc > 0)
             moved_ms = ls_mono_ms();
-        if (rc < 0 || ls_mono_ms() - moved_ms > LS_KAFKA_TIMEOUT_MS) {
+        if (rc < 0 || ls_mono_ms() - moved_ms > reading->timeout_ms) {
             if (err)
                 *err = last;
             return -1;
@@ -132,11 +141,13 @@ static int begin_reading(struct reading *reading, const struct ls_config *config
                          const char *fetch_bytes, message_fn *each, void *opaque,
                          struct ls_err *err)
 {
-    *reading = (struct reading){.topic = topic, .each = each, .opaque = opaque};
+    *reading = (struct reading){
+        .topic = topic, .timeout_ms = LS_KAFKA_TIMEOUT_MS, .each = each, .opaque = opaque};
     reading->consumer = open_consumer(config, fetch_bytes, err);
     if (reading->consumer == NULL ||
-        ls_kafka_partitions(reading->consumer, topic, &reading->n_parts, err) < 0)
+        ls_leaders_ask(reading->consumer, topic, LS_KAFKA_TIMEOUT_MS, &reading->leaders, err) < 0)
         return -1;
+    reading->n_parts = reading->leaders.n;
     reading->parts = ls_calloc((size_t)reading->n_parts + 1, sizeof(*reading->parts));
     for (int32_t p = 0; p < reading->n_parts; p++)
         reading->parts[p].done = true;
@@ -161,9 +172,10 @@ static int end_reading(struct reading *reading, int rc, struct ls_err *err)
     if (rc == 0 && reading->n_left > 0)
         rc = read_parts(reading, err);
     free(reading->parts);
+    ls_leaders_free(&reading->leaders);
     if (reading->consumer != NULL) {
         rd_kafka_consumer_close(reading->consumer);
-        rd_kafka_destroy(reading->consumer);
+        ls_kafka_end(reading->consumer);
     }
     return rc;
 }
@@ -173,11 +185,11 @@ struct all {
     void *opaque;
 };
 
-static bool pass_on(void *opaque, const rd_kafka_message_t *message)
+static enum enough pass_on(void *opaque, const rd_kafka_message_t *message)
 {
     struct all *all = opaque;
     all->each(all->opaque, message);
-    return false;
+    return READ_ON;
 }
 
 /* All that there is now. */
@@ -206,15 +218,30 @@ int ls_kafka_read_all(const struct ls_config *config, const char *topic, ls_mess
     return end_reading(&reading, rc, err);
 }
 
+struct span {
+    ls_span_fn *each;
+    void *opaque;
+};
+
+static enum enough pass_on_until(void *opaque, const rd_kafka_message_t *message)
+{
+    struct span *span = opaque;
+    return span->each(span->opaque, message) ? ENOUGH : READ_ON;
+}
+
 int ls_kafka_read_spans(const struct ls_config *config, const char *topic,
-                        const struct ls_log_span *spans, size_t n, ls_message_fn *each,
+                        const struct ls_log_span *spans, size_t n, int timeout_ms, ls_span_fn *each,
                         void *opaque, struct ls_err *err)
 {
-    struct all all = {each, opaque};
+    struct span span = {each, opaque};
     struct reading reading;
-    int rc = begin_reading(&reading, config, topic, "65536", pass_on, &all, err);
-    for (size_t i = 0; i < n && rc == 0; i++)
+    int rc = begin_reading(&reading, config, topic, "65536", pass_on_until, &span, err);
+    reading.timeout_ms = timeout_ms;
+    for (size_t i = 0; i < n && rc == 0; i++) {
         rc = add_part(&reading, spans[i].partition, spans[i].from, spans[i].end, err);
+        if (rc == 0 && !ls_leaders_has(&reading.leaders, spans[i].partition))
+            rc = ls_leaders_lack(topic, spans[i].partition, err);
+    }
     return end_reading(&reading, rc, err);
 }
 
@@ -225,13 +252,13 @@ struct genesis_search {
     struct ls_err err;
 };
 
-static bool look_for_genesis(void *opaque, const rd_kafka_message_t *message)
+static enum enough look_for_genesis(void *opaque, const rd_kafka_message_t *message)
 {
     struct genesis_search *search = opaque;
     int32_t p = message->partition;
     if (message->key_len != strlen(LS_GENESIS_KEY) ||
         memcmp(message->key, LS_GENESIS_KEY, message->key_len) != 0)
-        return ++search->seen[p] >= LS_GENESIS_WITHIN;
+        return ++search->seen[p] >= LS_GENESIS_WITHIN ? ENOUGH_OF_PARTITION : READ_ON;
     if (ls_genesis_decode(message->payload, message->len, &search->genesis[p], &search->err) < 0) {
         ls_err_prefix(&search->err, "%s/%d offset %lld", rd_kafka_topic_name(message->rkt), p,
                       (long long)message->offset);
@@ -241,20 +268,47 @@ static bool look_for_genesis(void *opaque, const rd_kafka_message_t *message)
         search->genesis[p].at_ms = rd_kafka_message_timestamp(message, NULL);
         search->found[p] = true;
     }
-    return true;
+    return ENOUGH_OF_PARTITION;
 }
 
-int ls_kafka_find_genesis(const struct ls_config *config, const char *topic, int32_t partitions,
-                          struct ls_genesis *genesis, bool *found, struct ls_err *err)
+/* Asks again for a while when a partition has no leader, as one that was just made. */
+static int wait_for_leaders(struct reading *reading, struct ls_err *err)
+{
+    int64_t until_ms = ls_mono_ms() + LEADER_MS;
+    for (;;) {
+        int32_t lacks = -1;
+        for (int32_t p = 0; p < reading->n_parts && lacks < 0; p++)
+            if (!ls_leaders_has(&reading->leaders, p))
+                lacks = p;
+        if (lacks < 0)
+            return 0;
+        if (ls_mono_ms() >= until_ms)
+            return ls_leaders_lack(reading->topic, lacks, err);
+        poll(NULL, 0, LEADER_AGAIN_MS);
+        ls_leaders_free(&reading->leaders);
+        if (ls_leaders_ask(reading->consumer, reading->topic, LS_KAFKA_TIMEOUT_MS,
+                           &reading->leaders, err) < 0)
+            return -1;
+    }
+}
+
+/* asked[p]: whether it has a leader; NULL: all must have one. */
+static int find_genesis(const struct ls_config *config, const char *topic, int32_t partitions,
+                        struct ls_genesis *genesis, bool *found, bool *asked, struct ls_err *err)
 {
     struct genesis_search search = {.genesis = genesis, .found = found};
     search.seen = ls_calloc((size_t)partitions, sizeof(*search.seen));
     struct reading reading;
     /* Almost always the first record is it: fetch little. */
     int rc = begin_reading(&reading, config, topic, "65536", look_for_genesis, &search, err);
+    if (rc == 0 && asked == NULL)
+        rc = wait_for_leaders(&reading, err);
     for (int32_t p = 0; p < partitions; p++) {
         found[p] = false;
-        if (rc == 0)
+        bool led = ls_leaders_has(&reading.leaders, p);
+        if (asked != NULL)
+            asked[p] = led;
+        if (rc == 0 && (led || p >= reading.n_parts))
             rc = add_part(&reading, p, 0, INT64_MAX, err);
     }
     rc = end_reading(&reading, rc, err);
@@ -267,19 +321,29 @@ int ls_kafka_find_genesis(const struct ls_config *config, const char *topic, int
     return rc;
 }
 
-static int check_genesis(const struct ls_entity_config *entity, const char *topic,
-                         const struct ls_genesis *genesis, const bool *found, struct ls_err *err)
+int ls_kafka_find_genesis(const struct ls_config *config, const char *topic, int32_t partitions,
+                          struct ls_genesis *genesis, bool *found, struct ls_err *err)
 {
-    for (int32_t p = 0; p < entity->partitions; p++) {
+    return find_genesis(config, topic, partitions, genesis, found, NULL, err);
+}
+
+/* `first` is the first partition that was asked. */
+static int check_genesis(const struct ls_entity_config *entity, const char *topic,
+                         const struct ls_genesis *genesis, const bool *found, const bool *asked,
+                         int32_t first, struct ls_err *err)
+{
+    for (int32_t p = first; p < entity->partitions; p++) {
+        if (!asked[p])
+            continue;
         if (!found[p])
             return ls_err_set(err, LS_ERR_FATAL, 0,
                               "%s/%d has no genesis record; `lockstep topics create` adds it",
                               topic, p);
-        if (strcmp(genesis[p].uuid, genesis[0].uuid) != 0)
+        if (strcmp(genesis[p].uuid, genesis[first].uuid) != 0)
             return ls_err_set(err, LS_ERR_FATAL, 0,
-                              "%s: partitions 0 and %d have different genesis records; the topic "
+                              "%s: partitions %d and %d have different genesis records; the topic "
                               "is mixed out of two logs: `lockstep topics check`",
-                              topic, p);
+                              topic, first, p);
         if (strcmp(genesis[p].topic, topic) != 0 || genesis[p].partition != p ||
             genesis[p].partitions != entity->partitions ||
             genesis[p].generation != entity->generation)
@@ -291,17 +355,16 @@ static int check_genesis(const struct ls_entity_config *entity, const char *topi
     return 0;
 }
 
-int ls_kafka_genesis(const struct ls_config *config, const struct ls_entity_config *entity,
-                     struct ls_genesis *genesis, struct ls_err *err)
+/* Whether the topic is there, with as many partitions as the configuration says. */
+static int check_topic(const struct ls_config *config, const struct ls_entity_config *entity,
+                       const char *topic, struct ls_err *err)
 {
-    char topic[LS_TOPIC_NAME_MAX];
-    ls_topic_state(entity, topic);
     rd_kafka_t *client = ls_kafka_client(config, RD_KAFKA_PRODUCER, "reader", NULL, NULL, err);
     if (client == NULL)
         return -1;
     int32_t partitions = 0;
     int rc = ls_kafka_partitions(client, topic, &partitions, err);
-    rd_kafka_destroy(client);
+    ls_kafka_end(client);
     if (rc < 0)
         return -1;
     if (partitions == 0)
@@ -312,12 +375,56 @@ int ls_kafka_genesis(const struct ls_config *config, const struct ls_entity_conf
                           "correct entities.%s.partitions, or go to the next generation with "
                           "`lockstep topics create`",
                           topic, partitions, config->path, entity->partitions, entity->name);
-    LS_CLEANUP_FREE bool *found = ls_calloc((size_t)partitions, sizeof(*found));
-    LS_CLEANUP_FREE struct ls_genesis *all = ls_calloc((size_t)partitions, sizeof(*all));
-    if (ls_kafka_find_genesis(config, topic, partitions, all, found, err) < 0 ||
-        check_genesis(entity, topic, all, found, err) < 0)
+    return 0;
+}
+
+int ls_kafka_genesis_asked(const struct ls_config *config, const struct ls_entity_config *entity,
+                           struct ls_genesis *genesis, bool *asked, struct ls_err *err)
+{
+    char topic[LS_TOPIC_NAME_MAX];
+    ls_topic_state(entity, topic);
+    if (check_topic(config, entity, topic, err) < 0)
         return -1;
-    memcpy(genesis, all, (size_t)partitions * sizeof(*all));
+    int32_t n = entity->partitions, first = 0;
+    LS_CLEANUP_FREE bool *found = ls_calloc((size_t)n, sizeof(*found));
+    LS_CLEANUP_FREE bool *led = ls_calloc((size_t)n, sizeof(*led));
+    LS_CLEANUP_FREE struct ls_genesis *all = ls_calloc((size_t)n, sizeof(*all));
+    if (find_genesis(config, topic, n, all, found, led, err) < 0)
+        return -1;
+    while (first < n && !led[first])
+        first++;
+    if (first == n)
+        return ls_leaders_lack(topic, 0, err);
+    if (check_genesis(entity, topic, all, found, led, first, err) < 0)
+        return -1;
+    for (int32_t p = 0; p < n; p++) {
+        if (led[p])
+            continue;
+        all[p] = all[first];
+        all[p].partition = p;
+        all[p].offset = all[p].at_ms = 0;
+    }
+    memcpy(genesis, all, (size_t)n * sizeof(*all));
+    memcpy(asked, led, (size_t)n * sizeof(*led));
+    return 0;
+}
+
+int ls_kafka_genesis(const struct ls_config *config, const struct ls_entity_config *entity,
+                     struct ls_genesis *genesis, struct ls_err *err)
+{
+    char topic[LS_TOPIC_NAME_MAX];
+    ls_topic_state(entity, topic);
+    if (check_topic(config, entity, topic, err) < 0)
+        return -1;
+    size_t n = (size_t)entity->partitions;
+    LS_CLEANUP_FREE bool *found = ls_calloc(n, sizeof(*found));
+    LS_CLEANUP_FREE bool *all_asked = ls_calloc(n, sizeof(*all_asked));
+    LS_CLEANUP_FREE struct ls_genesis *all = ls_calloc(n, sizeof(*all));
+    memset(all_asked, true, n * sizeof(*all_asked));
+    if (ls_kafka_find_genesis(config, topic, entity->partitions, all, found, err) < 0 ||
+        check_genesis(entity, topic, all, found, all_asked, 0, err) < 0)
+        return -1;
+    memcpy(genesis, all, n * sizeof(*all));
     return 0;
 }
 

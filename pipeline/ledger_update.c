@@ -15,6 +15,7 @@
 #include "base/clock.h"
 #include "pipeline/intake.h"
 #include "pipeline/kafka.h"
+#include "pipeline/leaders.h"
 #include "pipeline/ledger_internal.h"
 #include "pipeline/source.h"
 #include "pipeline/topics.h"
@@ -100,12 +101,16 @@ static int check_read(struct update *update, const char *topic, char *why, size_
     size_t n = (size_t)update->ledger->entity->partitions;
     LS_CLEANUP_FREE struct ls_log_position *read = ls_calloc(n, sizeof(*read));
     for (size_t p = 0; p < n; p++)
-        read[p] = (struct ls_log_position){(int32_t)p, reader->positions[p].next - 1,
-                                           reader->positions[p].max_at_ms};
+        read[p] = (struct ls_log_position){.partition = (int32_t)p,
+                                           .offset = reader->positions[p].next - 1,
+                                           .at_ms = reader->positions[p].max_at_ms};
     const struct ls_log_position *wrong = NULL;
     if (ls_kafka_check_log(update->ledger->config, ls_source_client(reader->source), topic, read, n,
                            TIMES_TIMEOUT_MS, &wrong, err) < 0)
         return -1;
+    for (size_t p = 0; p < n; p++)
+        if (!read[p].asked)
+            return ls_leaders_lack(topic, (int32_t)p, err);
     if (wrong != NULL)
         snprintf(why, size, "offsets of %s/%d were reused", topic, wrong->partition);
     return 0;

@@ -57,7 +57,7 @@ void ls_quarantine_scan_close(struct ls_quarantine_scan *scan)
 {
     if (scan->consumer != NULL) {
         rd_kafka_consumer_close(scan->consumer);
-        rd_kafka_destroy(scan->consumer);
+        ls_kafka_end(scan->consumer);
     }
     free(scan->first);
     free(scan->end);

@@ -122,7 +122,7 @@ static struct ls_log_position position_at_end(void)
     return position;
 }
 
-static bool holds(const struct ls_log_position *positions, size_t n)
+static bool holds(struct ls_log_position *positions, size_t n)
 {
     const struct ls_log_position *wrong = NULL;
     struct ls_err err = {0};
@@ -141,7 +141,8 @@ Test(log, that_only_grew_is_the_same)
     struct ls_log_position positions[PARTITIONS];
     positions[0] = position_at_end();
     cr_expect_gt(genesis[1].at_ms, 0);
-    positions[1] = (struct ls_log_position){1, genesis[1].offset, genesis[1].at_ms};
+    positions[1] = (struct ls_log_position){
+        .partition = 1, .offset = genesis[1].offset, .at_ms = genesis[1].at_ms};
     put(10, false);
     cr_expect(holds(positions, PARTITIONS));
 }
@@ -170,7 +171,7 @@ Test(log, that_was_made_again_and_grew_beyond_the_position_is_another)
     make_topic();
     put(50, false);
     cr_expect_not(holds(positions, 1));
-    positions[0] = (struct ls_log_position){0, genesis[0].offset, genesis[0].at_ms};
+    positions[0] = (struct ls_log_position){.offset = genesis[0].offset, .at_ms = genesis[0].at_ms};
     cr_expect_not(holds(positions, 1), "its genesis alone shows it");
     cr_assert_eq(ls_kafka_genesis(&config, &entity, again, &err), 0, "%s", err.text);
     cr_expect_str_neq(genesis[0].uuid, again[0].uuid);

@@ -436,7 +436,7 @@ Test(kafka, schema_is_released_once_and_never_incompatibly)
 static int check_log(rd_kafka_t *client, struct ls_err *err)
 {
     enum { TIMEOUT_MS = 1000 };
-    static const struct ls_log_position position = {0, 5, 1700000000000};
+    struct ls_log_position position = {.offset = 5, .at_ms = 1700000000000};
     const struct ls_log_position *wrong = NULL;
     int rc = ls_kafka_check_log(&mock.config, client, STATE, &position, 1, TIMEOUT_MS, &wrong, err);
     cr_expect_null(wrong);

@@ -1,0 +1,33 @@
+/*
+ * Which partitions of a topic can be asked now: those with a leader. A partition whose brokers are
+ * all away has none. It delivers nothing and takes nothing until one of them is back, and a request
+ * for many partitions fails as a whole for it. So whoever asks many partitions asks this first, and
+ * leaves the others out.
+ */
+#ifndef LS_PIPELINE_LEADERS_H
+#define LS_PIPELINE_LEADERS_H
+
+#include <librdkafka/rdkafka.h>
+#include <stdbool.h>
+
+#include "base/err.h"
+
+struct ls_leaders {
+    int32_t n; /* partitions of the topic; 0: there is no such topic */
+    bool *has; /* by partition */
+};
+
+/*
+ * One request to any broker that answers; librdkafka's own view of who leads is brought up to date
+ * with it. Waits at most timeout_ms. The caller frees *ret; -1 leaves it alone (RETRY, FATAL).
+ */
+int ls_leaders_ask(rd_kafka_t *client, const char *topic, int timeout_ms, struct ls_leaders *ret,
+                   struct ls_err *err);
+void ls_leaders_free(struct ls_leaders *leaders); /* empty afterwards */
+
+bool ls_leaders_has(const struct ls_leaders *leaders, int32_t partition);
+
+/* Says that the partition has none: RETRY. Returns -1. */
+int ls_leaders_lack(const char *topic, int32_t partition, struct ls_err *err);
+
+#endif
