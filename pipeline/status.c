@@ -23,6 +23,7 @@ static void add_log(struct ls_status *status, const struct ls_entity_config *ent
         .entity = entity,
         .first = ls_calloc(n, sizeof(int64_t)),
         .end = ls_calloc(n, sizeof(int64_t)),
+        .leaderless = ls_calloc(n, sizeof(int32_t)),
         .peeked = ls_calloc(n, sizeof(struct ls_status_peeked)),
     };
     for (size_t p = 0; p < n; p++)
@@ -58,7 +59,7 @@ static void close_consumer(rd_kafka_t *consumer)
     if (consumer == NULL)
         return;
     rd_kafka_consumer_close(consumer);
-    rd_kafka_destroy(consumer);
+    ls_kafka_end(consumer);
 }
 
 void ls_status_close(struct ls_status *status)
@@ -67,7 +68,7 @@ void ls_status_close(struct ls_status *status)
         return;
     close_consumer(status->follower);
     close_consumer(status->peeker);
-    rd_kafka_destroy(status->client);
+    ls_kafka_end(status->client);
     for (size_t i = 0; i < status->n; i++) {
         struct ls_status_kept *kept = &status->kept[i];
         for (size_t b = 0; b < kept->n_beats; b++)
@@ -79,6 +80,7 @@ void ls_status_close(struct ls_status *status)
     for (size_t i = 0; i < status->n_logs; i++) {
         free(status->logs[i].first);
         free(status->logs[i].end);
+        free(status->logs[i].leaderless);
         free(status->logs[i].peeked);
     }
     free(status->logs);
@@ -97,11 +99,17 @@ static int count_quarantined(struct ls_status *status, struct ls_status_kept *ke
     ls_topic_quarantine(kept->sink, topic);
     if (ls_kafka_partitions(status->client, topic, &partitions, err) < 0)
         return -1;
+    LS_CLEANUP_FREE int64_t *first = ls_calloc((size_t)partitions + 1, sizeof(*first));
+    LS_CLEANUP_FREE int64_t *end = ls_calloc((size_t)partitions + 1, sizeof(*end));
+    if (ls_status_range(status, topic, partitions, first, end, err) < 0)
+        return -1;
     for (int32_t p = 0; p < partitions; p++) {
-        int64_t first, end;
-        if (ls_kafka_range(status->client, topic, p, &first, &end, err) < 0)
-            return -1;
-        ends += end;
+        if (end[p] < 0) { /* what was counted before, and what nobody can say */
+            kept->quarantined_more = true;
+            kept->quarantine_end = -1;
+            return 0;
+        }
+        ends += end[p];
     }
     if (ends == kept->quarantine_end)
         return 0;

@@ -48,12 +48,16 @@ struct ls_status_sink {
     uint64_t quarantined;  /* entries of the quarantine topic that are open */
     bool quarantined_more; /* at least so many */
     int32_t unowned;       /* partitions without a worker, while some instance is alive */
-    char breaker[12];      /* of the instance that stands worst: "closed", "open"; "" not told */
-    uint64_t openings;     /* of breakers, all instances */
-    uint32_t flow_limit;   /* records that may be out at once, where it is the smallest part ... */
-    uint32_t flow_max;     /* ... of what is configured; 0 not told */
-    uint64_t rewinds;      /* times that the store had gone back, all instances */
-    int64_t rewound_ms;    /* when that was last; 0 never or not told */
+    /* Partitions of the log without a leader, whose lag is not known; until the next gather. */
+    const int32_t *leaderless;
+    size_t n_leaderless;
+    bool unheard;        /* part of lockstep.control has no leader: heartbeats may be missing */
+    char breaker[12];    /* of the instance that stands worst: "closed", "open"; "" not told */
+    uint64_t openings;   /* of breakers, all instances */
+    uint32_t flow_limit; /* records that may be out at once, where it is the smallest part ... */
+    uint32_t flow_max;   /* ... of what is configured; 0 not told */
+    uint64_t rewinds;    /* times that the store had gone back, all instances */
+    int64_t rewound_ms;  /* when that was last; 0 never or not told */
     const struct ls_heartbeat *instances; /* those that are alive; borrowed until the next gather */
     size_t n_instances;
 };
@@ -94,10 +98,13 @@ struct ls_status_looks {
  */
 double ls_status_eta(struct ls_status_looks *looks, int64_t at_ms, int64_t lag);
 
-/* Whether a sink has nothing left to do: RUNNING or STOPPED with lag 0. */
+/* Whether a sink has nothing left to do: RUNNING or STOPPED with lag 0, and that of all. */
 bool ls_status_caught_up(const struct ls_status_sink *sink);
 
-/* Whether nothing needs a person: RUNNING, or not running with nothing left to do. */
+/*
+ * Whether nothing needs a person: RUNNING, or not running with nothing left to do, and every
+ * partition has a leader.
+ */
 bool ls_status_fine(const struct ls_status_sink *sink);
 
 /* What people and programs read. Pure. */

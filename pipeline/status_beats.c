@@ -29,11 +29,14 @@ const char *ls_sink_state_name(enum ls_sink_state state)
 
 bool ls_status_caught_up(const struct ls_status_sink *sink)
 {
-    return (sink->state == LS_SINK_RUNNING || sink->state == LS_SINK_STOPPED) && sink->lag == 0;
+    return (sink->state == LS_SINK_RUNNING || sink->state == LS_SINK_STOPPED) && sink->lag == 0 &&
+           sink->n_leaderless == 0;
 }
 
 bool ls_status_fine(const struct ls_status_sink *sink)
 {
+    if (sink->n_leaderless > 0)
+        return false;
     if (sink->state == LS_SINK_RUNNING)
         return true;
     return (sink->state == LS_SINK_STOPPED || sink->state == LS_SINK_NEVER) && sink->lag == 0;
@@ -129,12 +132,15 @@ int ls_status_follow(struct ls_status *status, struct ls_err *err)
 {
     if (status->follower == NULL && open_follower(status, err) < 0)
         return -1;
-    LS_CLEANUP_FREE int64_t *ends = ls_calloc((size_t)status->control_partitions, sizeof(*ends));
-    for (int32_t p = 0; p < status->control_partitions; p++) {
-        int64_t first;
-        if (ls_kafka_range(status->client, LS_TOPIC_CONTROL, p, &first, &ends[p], err) < 0)
-            return -1;
-    }
+    size_t n = (size_t)status->control_partitions;
+    LS_CLEANUP_FREE int64_t *ends = ls_calloc(n, sizeof(*ends));
+    LS_CLEANUP_FREE int64_t *firsts = ls_calloc(n, sizeof(*firsts));
+    if (ls_status_range(status, LS_TOPIC_CONTROL, status->control_partitions, firsts, ends, err) <
+        0)
+        return -1;
+    status->unheard = false;
+    for (size_t p = 0; p < n; p++)
+        status->unheard |= ends[p] < 0;
     int64_t heard_ms = ls_mono_ms();
     while (!followed(status, ends)) {
         rd_kafka_message_t *message = rd_kafka_consumer_poll(status->follower, POLL_MS);

@@ -29,8 +29,10 @@ struct ls_status_peeked {
 /* An entity's log as of this look. */
 struct ls_status_log {
     const struct ls_entity_config *entity;
-    int64_t *first;
+    int64_t *first; /* -1, and so is the end: nobody can be asked */
     int64_t *end;
+    int32_t *leaderless; /* those partitions */
+    size_t n_leaderless;
     struct ls_status_peeked
         *peeked; /* by partition: the newest one; sinks often wait at the same */
 };
@@ -42,6 +44,7 @@ struct ls_status {
     rd_kafka_t *peeker;   /* reads single records, for their age */
     int32_t control_partitions;
     int64_t *control_next; /* by partition */
+    bool unheard;          /* some of them have no leader */
     struct ls_status_kept *kept;
     size_t n;
     struct ls_status_log *logs; /* one per entity */
@@ -53,6 +56,12 @@ int ls_status_follow(struct ls_status *status, struct ls_err *err);
 /* Keeps a heartbeat if it is its instance's newest. Takes beat->partitions over. */
 void ls_status_keep(struct ls_status_kept *kept, struct ls_heartbeat *beat);
 
+/*
+ * First offsets and ends of a topic's partitions [0..n), -1 of those without a leader, though that
+ * be all of them.
+ */
+int ls_status_range(struct ls_status *status, const char *topic, int32_t n, int64_t *first,
+                    int64_t *end, struct ls_err *err);
 /* Ends of the logs; call once a look, first. */
 int ls_status_ends(struct ls_status *status, struct ls_err *err);
 /* low[], lag, behind_s and unowned of one sink. */

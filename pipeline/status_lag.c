@@ -3,12 +3,14 @@
  * seconds, from the LogAppendTime of the record that it has to apply next. The position is what an
  * instance that is alive says, else the group's offset: the heartbeat is right even where a store
  * went back in time and the group's offset did not. Where only genesis and control records follow
- * the position, nothing is left to apply, so that partition has no lag.
+ * the position, nothing is left to apply, so that partition has no lag. What a partition without a
+ * leader holds is not known; it is named, and adds nothing.
  */
 #include <string.h>
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "pipeline/ends.h"
 #include "pipeline/kafka.h"
 #include "pipeline/status_internal.h"
 #include "pipeline/topics.h"
@@ -25,6 +27,25 @@ const struct ls_status_log *ls_status_log_of(const struct ls_status *status,
     return NULL;
 }
 
+int ls_status_range(struct ls_status *status, const char *topic, int32_t n, int64_t *first,
+                    int64_t *end, struct ls_err *err)
+{
+    LS_CLEANUP_FREE int32_t *numbers = ls_calloc((size_t)n + 1, sizeof(*numbers));
+    struct ls_err why = {0};
+    for (int32_t p = 0; p < n; p++)
+        numbers[p] = p;
+    int rc = ls_kafka_ends(status->client, topic, numbers, (size_t)n, LS_KAFKA_TIMEOUT_MS, first,
+                           end, &why);
+    if (rc < 0 && why.code != RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE) {
+        *err = why;
+        return -1;
+    }
+    for (int32_t p = 0; p < n; p++)
+        if (rc < 0 || first[p] < 0 || end[p] < 0)
+            first[p] = end[p] = -1;
+    return 0;
+}
+
 int ls_status_ends(struct ls_status *status, struct ls_err *err)
 {
     for (size_t i = 0; i < status->n_logs; i++) {
@@ -39,9 +60,12 @@ int ls_status_ends(struct ls_status *status, struct ls_err *err)
         if (partitions != log->entity->partitions)
             return ls_err_set(err, LS_ERR_FATAL, 0, "%s has %d partitions, %s says %d", topic,
                               partitions, status->config->path, log->entity->partitions);
+        if (ls_status_range(status, topic, partitions, log->first, log->end, err) < 0)
+            return -1;
+        log->n_leaderless = 0;
         for (int32_t p = 0; p < partitions; p++)
-            if (ls_kafka_range(status->client, topic, p, &log->first[p], &log->end[p], err) < 0)
-                return -1;
+            if (log->end[p] < 0)
+                log->leaderless[log->n_leaderless++] = p;
     }
     return 0;
 }
@@ -275,5 +299,8 @@ int ls_status_lag(struct ls_status *status, struct ls_status_kept *kept, struct 
         if (kept->low[p] < log->first[p])
             kept->low[p] = log->first[p];
     }
+    ret->leaderless = log->leaderless;
+    ret->n_leaderless = log->n_leaderless;
+    ret->unheard = status->unheard;
     return measure(status, kept, log, ret, err);
 }

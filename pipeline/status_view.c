@@ -9,6 +9,7 @@
 #include "base/progress.h"
 #include "base/text.h"
 #include "pipeline/status.h"
+#include "pipeline/topics.h"
 
 enum { TEXT_MAX = 40 }; /* names of sinks are shorter */
 
@@ -22,21 +23,29 @@ static void seconds_text(double seconds, const char *unknown, char *buf)
         ls_human_duration(seconds, buf, TEXT_MAX);
 }
 
-/* "0-3,6": the partitions of one instance. */
-static void print_partitions(const struct ls_heartbeat *beat, struct ls_buf *buf)
+/* "0-3,6" */
+static void print_ranges(const int32_t *numbers, size_t n, struct ls_buf *buf)
 {
     const char *comma = "";
-    for (size_t i = 0; i < beat->n_partitions;) {
+    for (size_t i = 0; i < n;) {
         size_t last = i;
-        while (last + 1 < beat->n_partitions &&
-               beat->partitions[last + 1].partition == beat->partitions[last].partition + 1)
+        while (last + 1 < n && numbers[last + 1] == numbers[last] + 1)
             last++;
-        ls_buf_printf(buf, "%s%d", comma, beat->partitions[i].partition);
+        ls_buf_printf(buf, "%s%d", comma, numbers[i]);
         if (last > i)
-            ls_buf_printf(buf, "-%d", beat->partitions[last].partition);
+            ls_buf_printf(buf, "-%d", numbers[last]);
         comma = ",";
         i = last + 1;
     }
+}
+
+/* The partitions of one instance. */
+static void print_partitions(const struct ls_heartbeat *beat, struct ls_buf *buf)
+{
+    LS_CLEANUP_FREE int32_t *numbers = ls_calloc(beat->n_partitions + 1, sizeof(*numbers));
+    for (size_t i = 0; i < beat->n_partitions; i++)
+        numbers[i] = beat->partitions[i].partition;
+    print_ranges(numbers, beat->n_partitions, buf);
     if (beat->n_partitions == 0)
         ls_buf_append_str(buf, "none");
 }
@@ -164,6 +173,26 @@ static void print_pressure(const struct ls_status_sink *sink, int64_t now_ms, st
                       ago(", last ", sink->rewound_ms, now_ms, "", when));
 }
 
+/* What cannot be known, as no broker that holds it is there. */
+static void print_leaderless(const struct ls_status_sink *sink, struct ls_buf *buf)
+{
+    char topic[LS_TOPIC_NAME_MAX];
+    const char *name = sink->sink->name;
+    ls_topic_state(sink->sink->entity, topic);
+    if (sink->n_leaderless > 0) {
+        bool one = sink->n_leaderless == 1;
+        ls_buf_printf(buf, "  %s: partition%s ", name, one ? "" : "s");
+        print_ranges(sink->leaderless, sink->n_leaderless, buf);
+        ls_buf_printf(buf,
+                      " of %s %s no leader: no broker that holds %s is there; the lag is that of "
+                      "the others\n",
+                      topic, one ? "has" : "have", one ? "it" : "them");
+    }
+    if (sink->unheard)
+        ls_buf_printf(buf, "  %s: part of %s has no leader: what workers say may be missing\n",
+                      name, LS_TOPIC_CONTROL);
+}
+
 static void print_notes(const struct ls_status_sink *sink, int64_t now_ms, struct ls_buf *buf)
 {
     char when[TEXT_MAX * 2];
@@ -178,6 +207,7 @@ static void print_notes(const struct ls_status_sink *sink, int64_t now_ms, struc
                        ? ago("last error (", sink->last_error_ms, now_ms, "): ", when)
                        : "last error: ",
                    sink->last_error, buf);
+    print_leaderless(sink, buf);
     print_pressure(sink, now_ms, buf);
     if (sink->state == LS_SINK_RUNNING && sink->unowned > 0)
         ls_buf_printf(buf, "  %s: %d partitions have no worker at the moment\n", name,
@@ -280,6 +310,11 @@ static json_t *sink_json(const struct ls_status_sink *sink)
     json_object_set_new(object, "heard_ms",
                         sink->heard_ms ? json_integer(sink->heard_ms) : json_null());
     json_object_set_new(object, "partitions_without_worker", json_integer(sink->unowned));
+    json_t *leaderless = json_array();
+    for (size_t i = 0; i < sink->n_leaderless; i++)
+        json_array_append_new(leaderless, json_integer(sink->leaderless[i]));
+    json_object_set_new(object, "partitions_without_leader", leaderless);
+    json_object_set_new(object, "heartbeats_missing", json_boolean(sink->unheard));
     json_t *instances = json_array();
     for (size_t i = 0; i < sink->n_instances; i++)
         json_array_append_new(instances, instance_json(&sink->instances[i]));

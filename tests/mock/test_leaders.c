@@ -1,0 +1,260 @@
+/*
+ * A partition whose brokers are all away has no leader: it waits by itself, the others go on, and
+ * nothing of it is lost once it has one again.
+ */
+#include "base/clock.h"
+#include "base/mem.h"
+#include "instance_fixture.h"
+#include "pipeline/ends.h"
+#include "pipeline/leaders.h"
+#include "pipeline/status.h"
+
+TestSuite(leaders, .init = instance_start, .fini = instance_stop, .timeout = 120);
+
+enum { AWAY = 2, TIMEOUT_MS = 10000, BRIEF_MS = 5000 };
+
+static void set_leader(const char *topic, int32_t partition, bool led)
+{
+    cr_assert_eq(rd_kafka_mock_partition_set_leader(mock.cluster, topic, partition, led ? 1 : -1),
+                 RD_KAFKA_RESP_ERR_NO_ERROR);
+}
+
+static rd_kafka_t *open_client(void)
+{
+    struct ls_err err = {0};
+    rd_kafka_t *client = ls_kafka_client(&mock.config, RD_KAFKA_PRODUCER, "test", NULL, NULL, &err);
+    cr_assert_not_null(client, "%s", err.text);
+    return client;
+}
+
+Test(leaders, who_has_one_is_told_for_each_partition)
+{
+    struct ls_leaders leaders = {0};
+    struct ls_err err = {0};
+    rd_kafka_t *client = open_client();
+    set_leader(STATE, AWAY, false);
+    cr_assert_eq(ls_leaders_ask(client, STATE, TIMEOUT_MS, &leaders, &err), 0, "%s", err.text);
+    cr_expect_eq(leaders.n, FAKE_PARTITIONS);
+    for (int32_t p = -1; p <= FAKE_PARTITIONS; p++)
+        cr_expect_eq(ls_leaders_has(&leaders, p), p >= 0 && p < FAKE_PARTITIONS && p != AWAY);
+    ls_leaders_free(&leaders);
+    rd_kafka_destroy(client);
+}
+
+Test(leaders, the_others_are_asked_and_soon_answered)
+{
+    static const int32_t numbers[FAKE_PARTITIONS] = {0, 1, 2, 3};
+    int64_t firsts[FAKE_PARTITIONS], ends[FAKE_PARTITIONS], since_ms = ls_mono_ms();
+    struct ls_log_position positions[FAKE_PARTITIONS];
+    const struct ls_log_position *wrong = NULL;
+    struct ls_err err = {0};
+    rd_kafka_t *client = open_client();
+    set_leader(STATE, AWAY, false);
+    cr_assert_eq(
+        ls_kafka_ends(client, STATE, numbers, FAKE_PARTITIONS, TIMEOUT_MS, firsts, ends, &err), 0,
+        "%s", err.text);
+    for (int32_t p = 0; p < FAKE_PARTITIONS; p++)
+        positions[p] =
+            (struct ls_log_position){.partition = p, .offset = 5, .at_ms = 1700000000000};
+    cr_assert_eq(ls_kafka_check_log(&mock.config, client, STATE, positions, FAKE_PARTITIONS,
+                                    TIMEOUT_MS, &wrong, &err),
+                 0, "%s", err.text);
+    cr_expect_null(wrong);
+    for (int32_t p = 0; p < FAKE_PARTITIONS; p++) {
+        cr_expect_eq(positions[p].asked, p != AWAY);
+        cr_expect_eq(firsts[p], p == AWAY ? -1 : 0);
+        cr_expect_eq(ends[p], p == AWAY ? -1 : 1);
+    }
+    cr_expect_lt(ls_mono_ms() - since_ms, BRIEF_MS, "the one that is away was waited for");
+    rd_kafka_destroy(client);
+}
+
+Test(leaders, where_none_is_there_that_is_what_the_failure_says)
+{
+    static const int32_t number = AWAY;
+    int64_t end = 0;
+    struct ls_err err = {0};
+    rd_kafka_t *client = open_client();
+    set_leader(STATE, AWAY, false);
+    cr_expect_eq(ls_kafka_ends(client, STATE, &number, 1, TIMEOUT_MS, NULL, &end, &err), -1);
+    cr_expect_eq(err.class, LS_ERR_RETRY);
+    cr_expect_eq(err.code, RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE);
+    cr_expect(strstr(err.text, STATE "/2 has no leader"), "%s", err.text);
+    rd_kafka_destroy(client);
+}
+
+Test(leaders, the_genesis_of_the_others_stands_for_the_log)
+{
+    struct ls_genesis genesis[FAKE_PARTITIONS];
+    bool asked[FAKE_PARTITIONS];
+    struct ls_err err = {0};
+    int64_t since_ms = ls_mono_ms();
+    set_leader(STATE, 0, false);
+    cr_assert_eq(ls_kafka_genesis_asked(&mock.config, &mock.entity, genesis, asked, &err), 0, "%s",
+                 err.text);
+    for (int32_t p = 0; p < FAKE_PARTITIONS; p++) {
+        cr_expect_eq(asked[p], p != 0);
+        cr_expect_eq(genesis[p].partition, p);
+        cr_expect_str_eq(genesis[p].uuid, UUID);
+        cr_expect_eq(genesis[p].at_ms == 0, p == 0);
+    }
+    cr_expect_lt(ls_mono_ms() - since_ms, BRIEF_MS);
+    cr_expect_eq(ls_kafka_genesis(&mock.config, &mock.entity, genesis, &err), -1,
+                 "who needs all of them is told which one is away");
+    cr_expect(strstr(err.text, STATE "/0 has no leader"), "%s", err.text);
+}
+
+static bool stop_at_first(void *opaque, const rd_kafka_message_t *message)
+{
+    (void)message;
+    ++*(int *)opaque;
+    return true;
+}
+
+Test(leaders, spans_are_read_until_it_is_enough)
+{
+    struct ls_log_span spans[FAKE_PARTITIONS];
+    struct ls_err err = {0};
+    int seen = 0;
+    for (int i = 0; i < 5; i++)
+        put_everywhere("k-");
+    for (int32_t p = 0; p < FAKE_PARTITIONS; p++)
+        spans[p] = (struct ls_log_span){p, 0, 6};
+    cr_assert_eq(ls_kafka_read_spans(&mock.config, STATE, spans, FAKE_PARTITIONS, TIMEOUT_MS,
+                                     stop_at_first, &seen, &err),
+                 0, "%s", err.text);
+    cr_expect_eq(seen, 1);
+}
+
+/* A key of that partition. */
+static const char *key_of(int32_t partition, const char *prefix)
+{
+    static char key[32];
+    for (int i = 0;; i++) {
+        snprintf(key, sizeof(key), "%s%d", prefix, i);
+        if (ls_partition_of(ls_shard_of(key, strlen(key)), FAKE_PARTITIONS) == partition)
+            return key;
+    }
+}
+
+/* A key of each partition but the one that is away. */
+static void put_elsewhere(const char *prefix, int32_t away)
+{
+    for (int32_t p = 0; p < FAKE_PARTITIONS; p++)
+        if (p != away)
+            put(key_of(p, prefix), p);
+}
+
+static void expect_only_that_one_waits(int32_t away)
+{
+    struct run run;
+    put_everywhere("early-");
+    set_leader(STATE, away, false);
+    run_live(&run);
+    WAIT_FOR(reached("early-") == FAKE_PARTITIONS - 1);
+    wait_until_it_says(":0", "has no leader");
+    put_elsewhere("late-", away);
+    WAIT_FOR(reached("late-") == FAKE_PARTITIONS - 1);
+    cr_expect_eq(reached("early-"), FAKE_PARTITIONS - 1);
+    set_leader(STATE, away, true);
+    WAIT_FOR(reached("early-") == FAKE_PARTITIONS);
+    put(key_of(away, "last-"), 1);
+    WAIT_FOR(reached("last-") == 1 && fake_all_marked(2));
+    end_live(&run);
+    cr_expect_eq(settled(&run), run.totals.consumed);
+    cr_expect_eq(run.totals.consumed, 2 * FAKE_PARTITIONS, "each record once");
+}
+
+Test(leaders, a_sink_that_starts_without_one_begins_the_other_partitions)
+{
+    expect_only_that_one_waits(AWAY);
+}
+
+Test(leaders, a_sink_that_starts_without_the_first_one_begins_the_other_partitions)
+{
+    expect_only_that_one_waits(0);
+}
+
+Test(leaders, a_partition_that_is_another_log_once_it_is_back_halts_the_sink)
+{
+    struct ls_genesis other = {.uuid = "77777777-7777-4777-8777-777777777777",
+                               .partition = 1,
+                               .partitions = FAKE_PARTITIONS,
+                               .generation = 1,
+                               .topic = "other.state.1"};
+    struct ls_buf value = {0};
+    struct run run;
+    /* Its genesis record is none that this log could have. */
+    mock_kafka_topic(&mock, "member.state.2", FAKE_PARTITIONS);
+    mock.entity.generation = 2;
+    snprintf(other.topic, sizeof(other.topic), "member.state.2");
+    other.generation = 2;
+    for (int32_t p = 0; p < FAKE_PARTITIONS; p++) {
+        other.partition = p;
+        snprintf(other.uuid, sizeof(other.uuid), "%s",
+                 p == AWAY ? "77777777-7777-4777-8777-777777777777" : UUID);
+        value.len = 0;
+        ls_genesis_encode(&other, &value);
+        mock_kafka_put(&mock, "member.state.2", p, LS_GENESIS_KEY, value.data, value.len);
+    }
+    ls_buf_free(&value);
+    set_leader("member.state.2", AWAY, false);
+    run_live(&run);
+    wait_until_it_says(":0", "has no leader");
+    set_leader("member.state.2", AWAY, true);
+    wait_until_it_says(":0", "have different genesis records");
+    end_live(&run);
+    cr_expect_eq(fake_mark(AWAY).version, 0);
+}
+
+Test(leaders, a_partition_that_loses_its_leader_stops_alone_and_goes_on_when_it_has_one)
+{
+    enum { WATCHED_MS = 2500 }; /* longer than two watches of the log are apart */
+    struct run run;
+    put_everywhere("early-");
+    run_live(&run);
+    WAIT_FOR(reached("early-") == FAKE_PARTITIONS);
+    put(key_of(AWAY, "kept-"), 1);
+    WAIT_FOR(reached("kept-") == 1 && fake_mark(AWAY).version == ls_version(1, 2));
+    set_leader(STATE, AWAY, false);
+    unsigned looks = fake_looks();
+    int64_t since_ms = ls_mono_ms();
+    int rounds = 0;
+    while (ls_mono_ms() - since_ms < WATCHED_MS) {
+        char prefix[24];
+        snprintf(prefix, sizeof(prefix), "r%d-", rounds++);
+        put_elsewhere(prefix, AWAY);
+        WAIT_FOR(reached(prefix) == FAKE_PARTITIONS - 1);
+        poll(NULL, 0, 100);
+    }
+    cr_expect_gt(fake_looks(), looks);
+    set_leader(STATE, AWAY, true);
+    put(key_of(AWAY, "back-"), 1);
+    WAIT_FOR(reached("back-") == 1);
+    end_live(&run);
+    cr_expect_eq(settled(&run), run.totals.consumed);
+    cr_expect_eq(run.totals.consumed, FAKE_PARTITIONS + 2 + rounds * (FAKE_PARTITIONS - 1),
+                 "nothing was begun again");
+}
+
+Test(leaders, status_names_the_partition_and_counts_the_others)
+{
+    const struct ls_sink_config *sinks[] = {&sink};
+    struct ls_status_sink found;
+    struct ls_err err = {0};
+    struct ls_buf text = {0};
+    put_everywhere("k-");
+    set_leader(STATE, AWAY, false);
+    struct ls_status *status = ls_status_open(&mock.config, sinks, 1, &err);
+    cr_assert_not_null(status, "%s", err.text);
+    cr_assert_eq(ls_status_gather(status, &found, &err), 0, "%s", err.text);
+    cr_assert_eq(found.n_leaderless, 1);
+    cr_expect_eq(found.leaderless[0], AWAY);
+    cr_expect_eq(found.lag, 2 * (FAKE_PARTITIONS - 1));
+    cr_expect_not(ls_status_fine(&found));
+    ls_status_table(&found, 1, 0, &text);
+    cr_expect(strstr(ls_buf_cstr(&text), "partition 2 of " STATE " has no leader"), "%s",
+              ls_buf_cstr(&text));
+    ls_buf_free(&text);
+    ls_status_close(status);
+}
