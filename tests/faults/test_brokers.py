@@ -1,5 +1,5 @@
-"""Three brokers of which one is gone: the group's coordinator and the partitions' leaders move, and a
-leader that lacks the newest records is noticed."""
+"""Three brokers of which one is gone: the group's coordinator and the partitions' leaders move, a
+leader that lacks the newest records is noticed, and partitions that no other broker holds wait."""
 
 import unittest
 
@@ -120,6 +120,62 @@ class ThreeBrokers(unittest.TestCase):
             self.wait_whole(log)
             self.assertLess(log.ends()[partition], ends[partition], "the records are lost for good")
             self.assertEqual(redis_marks(story), marks, "no mark moved")
+
+    def wait_leaderless(self, log, away):
+        def known():
+            return {p for p, (leader, _, _) in log.replicas().items() if leader < 0} == away
+
+        wait_until(known, f"partitions {sorted(away)} have no leader", 120)
+
+    def expect_named(self, story, away):
+        now = story.wait_status(
+            SINK,
+            f"partitions {sorted(away)} are named",
+            lambda status: status["partitions_without_leader"] == sorted(away),
+            90,
+        )
+        self.assertFalse(now["fine"])
+        self.assertIn("no leader", story.lockstep("status", expect=None).stdout.decode())
+
+    def test_partitions_whose_only_broker_is_away_wait_and_the_others_go_on(self):
+        self.begin("spread", replication=3)  # lockstep.control is on every broker from here on
+        story, log = self.begin("unled", replication=1)
+        story.publish(members=200, events=400, seed=1)
+        ends = log.ends()
+        leaders = {p: leader for p, (leader, _, _) in log.replicas().items()}
+        victim = leaders[0]
+        away = {p for p, leader in leaders.items() if leader == victim}
+        others = {p: end for p, end in ends.items() if p not in away}
+        self.assertTrue(others, "every partition is on one broker")
+
+        def at_ends(wanted):
+            marks = offsets_of(redis_marks(story))
+            return all(marks.get(p) == end for p, end in wanted.items())
+
+        servers.kill(broker(victim))
+        try:
+            self.wait_leaderless(log, away)
+            worker = self.enterContext(story.worker())
+            wait_until(lambda: at_ends(others), "the others are applied and marked", 120)
+            worker.wait_for_log("has no leader")
+            self.expect_named(story, away)
+            marks = offsets_of(redis_marks(story))
+            self.assertFalse([p for p in away if marks.get(p) == ends[p]])
+        finally:
+            servers.start(broker(victim))
+        wait_until(lambda: at_ends(ends), "what waited is applied and marked", 120)
+        story.settle()
+
+        servers.kill(broker(victim))  # and once more, under a worker that has begun them
+        try:
+            self.wait_leaderless(log, away)
+            self.expect_named(story, away)
+        finally:
+            servers.start(broker(victim))
+        story.publish(members=200, events=400, seed=2)
+        story.settle()
+        self.assertEqual(worker.stop(), 0)
+        self.assertNotIn("state=HALTED", worker.log())
 
 
 if __name__ == "__main__":

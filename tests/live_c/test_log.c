@@ -155,8 +155,13 @@ Test(log, that_ends_with_the_records_of_a_transaction_is_the_same)
     struct ls_log_position position = position_at_end();
     position.at_ms--; /* what a clock that stood still would have said of the record itself */
     cr_expect_not(holds(&position, 1));
+    cr_expect_eq(position.clean, 0, "what is wrong is never remembered as clean");
     position.at_ms++;
     cr_expect(holds(&position, 1));
+    cr_expect_gt(position.clean, 0, "the end of the transaction was read");
+    cr_expect(holds(&position, 1));
+    position.at_ms--;
+    cr_expect_not(holds(&position, 1), "a record is elsewhere, so it is read");
 }
 
 Test(log, that_was_made_again_and_grew_beyond_the_position_is_another)

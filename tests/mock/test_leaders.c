@@ -177,24 +177,18 @@ Test(leaders, a_sink_that_starts_without_the_first_one_begins_the_other_partitio
 
 Test(leaders, a_partition_that_is_another_log_once_it_is_back_halts_the_sink)
 {
-    struct ls_genesis other = {.uuid = "77777777-7777-4777-8777-777777777777",
-                               .partition = 1,
-                               .partitions = FAKE_PARTITIONS,
-                               .generation = 1,
-                               .topic = "other.state.1"};
+    struct ls_genesis genesis = {
+        .partitions = FAKE_PARTITIONS, .generation = 2, .topic = "member.state.2"};
     struct ls_buf value = {0};
     struct run run;
-    /* Its genesis record is none that this log could have. */
     mock_kafka_topic(&mock, "member.state.2", FAKE_PARTITIONS);
     mock.entity.generation = 2;
-    snprintf(other.topic, sizeof(other.topic), "member.state.2");
-    other.generation = 2;
     for (int32_t p = 0; p < FAKE_PARTITIONS; p++) {
-        other.partition = p;
-        snprintf(other.uuid, sizeof(other.uuid), "%s",
+        genesis.partition = p;
+        snprintf(genesis.uuid, sizeof(genesis.uuid), "%s",
                  p == AWAY ? "77777777-7777-4777-8777-777777777777" : UUID);
         value.len = 0;
-        ls_genesis_encode(&other, &value);
+        ls_genesis_encode(&genesis, &value);
         mock_kafka_put(&mock, "member.state.2", p, LS_GENESIS_KEY, value.data, value.len);
     }
     ls_buf_free(&value);
@@ -235,6 +229,45 @@ Test(leaders, a_partition_that_loses_its_leader_stops_alone_and_goes_on_when_it_
     cr_expect_eq(settled(&run), run.totals.consumed);
     cr_expect_eq(run.totals.consumed, FAKE_PARTITIONS + 2 + rounds * (FAKE_PARTITIONS - 1),
                  "nothing was begun again");
+}
+
+/* A record of a schema that nobody has released, appended at that time. */
+static void put_newer(const char *key, int64_t at_ms)
+{
+    struct ls_envelope envelope = {.schema_version = 2};
+    struct ls_value value = {.present = true, .number = 1};
+    struct ls_buf wire = {0};
+    int32_t partition = ls_partition_of(ls_shard_of(key, strlen(key)), FAKE_PARTITIONS);
+    ls_wire_encode(mock.entity.schema, &envelope, &value, &wire);
+    cr_assert_eq(
+        rd_kafka_producev(mock.owner, RD_KAFKA_V_TOPIC(STATE), RD_KAFKA_V_PARTITION(partition),
+                          RD_KAFKA_V_KEY(key, strlen(key)), RD_KAFKA_V_VALUE(wire.data, wire.len),
+                          RD_KAFKA_V_TIMESTAMP(at_ms), RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
+                          RD_KAFKA_V_END),
+        RD_KAFKA_RESP_ERR_NO_ERROR);
+    cr_assert_eq(rd_kafka_flush(mock.owner, TIMEOUT_MS), RD_KAFKA_RESP_ERR_NO_ERROR);
+    ls_buf_free(&wire);
+}
+
+Test(leaders, a_released_version_is_asked_for_once_for_records_that_are_older_and_again_for_others)
+{
+    enum { LONG_AGO_MS = 3600 * 1000 };
+    int64_t now_ms = ls_wall_us() / 1000;
+    struct run run;
+    put_newer("old-1", now_ms - LONG_AGO_MS);
+    run_live(&run);
+    WAIT_FOR(quarantined() == 1);
+    set_leader(LS_TOPIC_CONTROL, 0, false);
+    put_newer("old-2", now_ms - LONG_AGO_MS);
+    WAIT_FOR(quarantined() == 2);
+    cr_expect_lt(ls_wall_us() / 1000 - now_ms, 9000, "the answer was asked for again");
+    put_newer("new", ls_wall_us() / 1000);
+    put("after", 1); /* its batch comes after that of the one before, or is the same */
+    poll(NULL, 0, 500);
+    cr_expect_eq(quarantined(), 2, "what is younger than the answer is not judged by it");
+    set_leader(LS_TOPIC_CONTROL, 0, true);
+    WAIT_FOR(quarantined() == 3 && reached("after") == 1);
+    end_live(&run);
 }
 
 Test(leaders, status_names_the_partition_and_counts_the_others)

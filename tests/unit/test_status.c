@@ -89,6 +89,30 @@ Test(status, says_what_needs_a_person)
     cr_expect_not(ls_status_fine(&sink));
 }
 
+Test(status, a_partition_without_a_leader_needs_a_person_and_is_named)
+{
+    static const int32_t leaderless[] = {1, 2, 5};
+    struct ls_status_sink sink = {.sink = &config, .state = LS_SINK_RUNNING};
+    struct ls_buf text = {0}, json = {0};
+    cr_expect(ls_status_fine(&sink) && ls_status_caught_up(&sink));
+    sink.leaderless = leaderless;
+    sink.n_leaderless = LS_COUNT(leaderless);
+    sink.unheard = true;
+    cr_expect_not(ls_status_fine(&sink));
+    cr_expect_not(ls_status_caught_up(&sink), "nobody knows what they hold");
+    ls_status_table(&sink, 1, NOW_MS, &text);
+    cr_expect(
+        strstr(ls_buf_cstr(&text), "mysql: partitions 1-2,5 of member.state.0 have no leader"),
+        "%s", ls_buf_cstr(&text));
+    cr_expect(strstr(ls_buf_cstr(&text), "part of lockstep.control has no leader"), "%s",
+              ls_buf_cstr(&text));
+    ls_status_json(&sink, 1, NOW_MS, &json);
+    cr_expect(strstr(ls_buf_cstr(&json), "\"partitions_without_leader\":[1,2,5]"), "%s",
+              ls_buf_cstr(&json));
+    ls_buf_free(&text);
+    ls_buf_free(&json);
+}
+
 Test(status, keeps_the_newest_heartbeat_of_each_instance_and_a_bounded_number)
 {
     struct ls_status_kept kept = {0};
