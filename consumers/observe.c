@@ -3,8 +3,8 @@
  *
  * The ends of the log are asked of the broker every few seconds, since those that come with fetched
  * records stand still for a sink that fetches nothing, which is the very one to be looked at. That
- * is one request to each broker with a short timeout, and seldom while none answers; so the loop
- * may wait for it.
+ * is two short requests, for who leads and to each broker, and seldom while none answers; so the
+ * loop may wait for it.
  *
  * How old the oldest record without a verdict is, is known while it is in hand. When it no longer
  * is (the sink halted and let go), what was known is kept while the position stays; where nothing

@@ -110,8 +110,10 @@ static int find_offsets(struct ls_instance *instance, struct beginning *beginnin
     if (ls_kafka_ends(instance->producer, topic, numbers, n, ASK_MS, firsts, ends, err) < 0)
         return -1;
     for (size_t i = 0; i < n; i++) {
+        if (beginning->offsets[i] < 0)
+            continue;
         beginning->offsets[i] = -1;
-        if (firsts[i] < 0 || ends[i] < 0 || !instance->asked[numbers[i]])
+        if (firsts[i] < 0 || ends[i] < 0)
             note_lack(topic, numbers[i], ret_why);
         else if (start_offset(instance, &beginning->marks[i], firsts[i], ends[i],
                               &beginning->offsets[i], err) < 0)
@@ -132,7 +134,6 @@ static int check_before_marks(struct ls_instance *instance, struct beginning *be
         const struct ls_mark *mark = &beginning->marks[i];
         /* One of an older generation says nothing of this log. */
         if (beginning->offsets[i] < 0 || mark->version == 0 ||
-            beginning->offsets[i] != ls_version_offset(mark->version) + 1 ||
             ls_version_generation(mark->version) < instance->sink_config->entity->generation)
             continue;
         of[n] = i;
@@ -189,8 +190,13 @@ int ls_startup_begin(struct ls_instance *instance, const struct ls_mark *marks, 
     struct beginning beginning = {marks, offsets, n};
     if (n == 0)
         return 0;
-    for (size_t i = 0; i < n; i++)
-        offsets[i] = instance->partitions[marks[i].partition].low;
+    for (size_t i = 0; i < n; i++) {
+        offsets[i] = -1; /* its own genesis comes before all else */
+        if (instance->asked[marks[i].partition])
+            offsets[i] = instance->partitions[marks[i].partition].low;
+        else
+            note_lack(instance->genesis[0].topic, marks[i].partition, &why);
+    }
     if (instance->options->position == LS_POSITION_MARKS) {
         if (find_offsets(instance, &beginning, &why, err) < 0)
             return -1;
@@ -234,7 +240,7 @@ static int ask_log(struct ls_instance *instance, struct ls_err *err)
                               instance->sink_config->entity->name,
                               instance->sink_config->entity->generation + 1);
     for (size_t i = 0; i < n; i++)
-        if (asked[i])
+        if (asked[i] && instance->genesis[i].at_ms == 0) /* what is known is watched */
             instance->genesis[i] = genesis[i];
     memcpy(instance->asked, asked, n * sizeof(*asked));
     return 0;

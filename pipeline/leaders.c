@@ -42,8 +42,9 @@ int ls_leaders_ask(rd_kafka_t *client, const char *topic, int timeout_ms, struct
     int rc = 0;
     if (code == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART || code == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC)
         *ret = (struct ls_leaders){0};
-    /* A broker may say of the whole topic that some partition has no leader. */
-    else if (code == RD_KAFKA_RESP_ERR_NO_ERROR || code == RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE)
+    /* A broker may say of the whole topic that some partition has none, or knows none of it yet. */
+    else if (code == RD_KAFKA_RESP_ERR_NO_ERROR ||
+             (code == RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE && found->partition_cnt > 0))
         take(found, ret);
     else
         rc = ls_kafka_err(err, code, "leaders of %s", topic);
