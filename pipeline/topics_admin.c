@@ -248,13 +248,22 @@ static int write_genesis(const struct ls_config *config, const struct ls_topic_s
     return 0;
 }
 
+static bool may_be_new(const struct ls_topic_spec *spec, const char *const *new_logs)
+{
+    for (; new_logs && spec->entity && *new_logs; new_logs++)
+        if (strcmp(spec->entity->name, *new_logs) == 0)
+            return true;
+    return false;
+}
+
 /*
  * What is known of logs, and then what is there: in this order, so that a log which another creator
  * makes meanwhile is not taken for one that is gone.
  */
 static int look_back(const struct ls_config *config, rd_kafka_t *client,
                      const struct ls_topic_spec *specs, struct ls_topic_info *infos,
-                     struct ls_known_log *known, size_t n, const char *new_log, struct ls_err *err)
+                     struct ls_known_log *known, size_t n, const char *const *new_logs,
+                     struct ls_err *err)
 {
     if (ls_topics_describe(client, specs, n, infos, err) < 0)
         return -1;
@@ -262,28 +271,30 @@ static int look_back(const struct ls_config *config, rd_kafka_t *client,
         return 0;
     if (ls_topics_known(config, specs, n, known, err) < 0)
         return -1;
+    LS_CLEANUP_FREE bool *gone = ls_calloc(n, sizeof(*gone));
     for (int look = 0; look < LOOKS; look++) {
-        size_t gone = n;
+        bool refused = false;
         if (ls_topics_describe(client, specs, n, infos, err) < 0)
             return -1;
         for (size_t i = 0; i < n; i++) {
-            if (new_log && specs[i].entity && strcmp(specs[i].entity->name, new_log) == 0)
-                known[i].genesis[0] = '\0';
-            if (known[i].genesis[0] && !infos[i].exists)
-                gone = i;
+            gone[i] = known[i].genesis[0] && !infos[i].exists;
+            refused |= gone[i] && !may_be_new(&specs[i], new_logs);
         }
-        if (gone == n)
-            return 0;
+        if (!refused)
+            break;
         if (look + 1 == LOOKS)
-            return ls_topics_refuse_gone(&specs[gone], &known[gone], err);
+            return ls_topics_refuse_gone(specs, known, gone, n, err);
         /* Or the broker that was asked has not heard of it yet. */
         nanosleep(&(struct timespec){.tv_nsec = LOOK_STEP_MS * 1000000L}, NULL);
     }
+    for (size_t i = 0; i < n; i++)
+        if (may_be_new(&specs[i], new_logs))
+            known[i].genesis[0] = '\0';
     return 0;
 }
 
-int ls_topics_create(const struct ls_config *config, const char *new_log, ls_topic_made_fn *made,
-                     void *opaque, struct ls_err *err)
+int ls_topics_create(const struct ls_config *config, const char *const *new_logs,
+                     ls_topic_made_fn *made, void *opaque, struct ls_err *err)
 {
     rd_kafka_t *client = open_client(config, err);
     if (client == NULL)
@@ -293,7 +304,7 @@ int ls_topics_create(const struct ls_config *config, const char *new_log, ls_top
     ls_topics_plan(config, &specs, &n);
     struct ls_topic_info *infos = ls_calloc(n, sizeof(*infos));
     struct ls_known_log *known = ls_calloc(n, sizeof(*known));
-    int rc = look_back(config, client, specs, infos, known, n, new_log, err);
+    int rc = look_back(config, client, specs, infos, known, n, new_logs, err);
     if (rc == 0)
         rc = create_missing(client, specs, infos, n, made, opaque, err);
     if (rc == 0)

@@ -364,6 +364,36 @@ Test(kafka, genesis_is_not_written_beside_one_that_disagrees)
               err.text);
 }
 
+static void ignore_made(void *opaque, const char *topic, bool made, const char *line)
+{
+    (void)opaque, (void)topic, (void)made, (void)line;
+}
+
+static void expect_not_created(const char *const *new_logs, const char *expected)
+{
+    struct ls_err err = {0};
+    cr_expect_eq(ls_topics_create(&mock.config, new_logs, ignore_made, NULL, &err), -1);
+    cr_expect(strstr(err.text, expected), "\n   found: %s\nexpected: %s", err.text, expected);
+}
+
+Test(kafka, logs_of_two_entities_that_are_gone_may_be_new_together_and_not_alone)
+{
+    static const char known[] = "{\"genesis\":\"" UUID_A "\"}";
+    struct ls_entity_config entities[] = {mock.entity, mock.entity};
+    entities[1].name = (char *)(uintptr_t) "order";
+    mock.config.entities = entities;
+    mock.config.n_entities = LS_COUNT(entities);
+    mock_kafka_topic(&mock, LS_TOPIC_CONTROL, 1);
+    put_text(LS_TOPIC_CONTROL, 0, "log/" STATE, known);
+    put_text(LS_TOPIC_CONTROL, 0, "log/order.state.1", known);
+    static const char both[] = "`lockstep topics create --new-log member --new-log order`";
+    expect_not_created(NULL, both);
+    expect_not_created((const char *[]){"member", NULL}, both);
+    expect_not_created((const char *[]){"order", NULL}, both);
+    /* The mock cluster makes no topics: it was asked to. */
+    expect_not_created((const char *[]){"order", "member", NULL}, "creating topics");
+}
+
 static uint32_t released(char **ret_json)
 {
     uint32_t version = 99;
