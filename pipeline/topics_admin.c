@@ -24,7 +24,8 @@ static rd_kafka_t *open_client(const struct ls_config *config, struct ls_err *er
 static void describe_topic(const struct rd_kafka_metadata_topic *topic, struct ls_topic_info *info)
 {
     info->exists = topic->err != RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART &&
-                   topic->err != RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC;
+                   topic->err != RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC &&
+                   topic->err != RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
     info->partitions = topic->partition_cnt;
     for (int p = 0; p < topic->partition_cnt; p++) {
         const struct rd_kafka_metadata_partition *partition = &topic->partitions[p];
@@ -248,12 +249,41 @@ static int write_genesis(const struct ls_config *config, const struct ls_topic_s
     return 0;
 }
 
-static bool may_be_new(const struct ls_topic_spec *spec, const char *const *new_logs)
+/*
+ * A list of all topics lacks those that access rules hide from this user; asked for by its name, a
+ * topic that is hidden is told from one that is gone. -1 unless it is gone.
+ */
+static int confirm_gone(rd_kafka_t *client, const char *name, struct ls_err *err)
 {
-    for (; new_logs && spec->entity && *new_logs; new_logs++)
-        if (strcmp(spec->entity->name, *new_logs) == 0)
-            return true;
-    return false;
+    int32_t partitions = 0;
+    struct ls_err why = {0};
+    if (ls_kafka_partitions(client, name, &partitions, &why) == 0 && partitions == 0)
+        return 0;
+    if (why.class == LS_ERR_NONE)
+        return ls_err_set(err, LS_ERR_RETRY, 0,
+                          "%s is there when asked for, and missing in the list of all topics; "
+                          "nothing was created. See whether all brokers are up, then repeat the "
+                          "command",
+                          name);
+    if (why.code == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED)
+        return ls_err_set(err, LS_ERR_FATAL, why.code,
+                          "%s is hidden from this user by Kafka's access rules, so nobody can tell "
+                          "whether it is there; nothing was created. Give the user Describe and "
+                          "Read on it (kafka-acls.sh), then repeat the command",
+                          name);
+    if (err)
+        *err = why;
+    return -1;
+}
+
+static int refuse_gone(rd_kafka_t *client, const struct ls_topic_spec *specs,
+                       const struct ls_known_log *known, const bool *gone, size_t n,
+                       struct ls_err *err)
+{
+    for (size_t i = 0; i < n; i++)
+        if (gone[i] && confirm_gone(client, specs[i].name, err) < 0)
+            return -1;
+    return ls_topics_refuse_gone(specs, known, gone, n, err);
 }
 
 /*
@@ -283,7 +313,7 @@ static int look_back(const struct ls_config *config, rd_kafka_t *client,
         if (!refused)
             break;
         if (look + 1 == LOOKS)
-            return ls_topics_refuse_gone(specs, known, gone, n, err);
+            return refuse_gone(client, specs, known, gone, n, err);
         /* Or the broker that was asked has not heard of it yet. */
         nanosleep(&(struct timespec){.tv_nsec = LOOK_STEP_MS * 1000000L}, NULL);
     }

@@ -376,6 +376,22 @@ static void expect_not_created(const char *const *new_logs, const char *expected
     cr_expect(strstr(err.text, expected), "\n   found: %s\nexpected: %s", err.text, expected);
 }
 
+static void set_topic_error(const char *topic, rd_kafka_resp_err_t code)
+{
+    mock_kafka_topic(&mock, topic, 1); /* else the mock cluster makes it when it is asked for */
+    rd_kafka_mock_topic_set_error(mock.cluster, topic, code);
+}
+
+Test(kafka, a_log_that_access_rules_hide_is_not_called_deleted)
+{
+    mock_kafka_topic(&mock, LS_TOPIC_CONTROL, 1);
+    put_text(LS_TOPIC_CONTROL, 0, "log/" STATE, "{\"genesis\":\"" UUID_A "\"}");
+    set_topic_error(STATE, RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED);
+    expect_not_created(NULL, "member.state.1 is hidden from this user by Kafka's access rules");
+    rd_kafka_mock_topic_set_error(mock.cluster, STATE, RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART);
+    expect_not_created(NULL, "member.state.1 was deleted");
+}
+
 Test(kafka, logs_of_two_entities_that_are_gone_may_be_new_together_and_not_alone)
 {
     static const char known[] = "{\"genesis\":\"" UUID_A "\"}";
@@ -386,6 +402,8 @@ Test(kafka, logs_of_two_entities_that_are_gone_may_be_new_together_and_not_alone
     mock_kafka_topic(&mock, LS_TOPIC_CONTROL, 1);
     put_text(LS_TOPIC_CONTROL, 0, "log/" STATE, known);
     put_text(LS_TOPIC_CONTROL, 0, "log/order.state.1", known);
+    set_topic_error(STATE, RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART);
+    set_topic_error("order.state.1", RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART);
     static const char both[] = "`lockstep topics create --new-log member --new-log order`";
     expect_not_created(NULL, both);
     expect_not_created((const char *[]){"member", NULL}, both);
