@@ -276,6 +276,14 @@ static int confirm_gone(rd_kafka_t *client, const char *name, struct ls_err *err
     return -1;
 }
 
+static bool may_be_new(const struct ls_topic_spec *spec, const char *const *new_logs)
+{
+    for (; new_logs && spec->entity && *new_logs; new_logs++)
+        if (strcmp(spec->entity->name, *new_logs) == 0)
+            return true;
+    return false;
+}
+
 static int refuse_gone(rd_kafka_t *client, const struct ls_topic_spec *specs,
                        const struct ls_known_log *known, const bool *gone, size_t n,
                        struct ls_err *err)
