@@ -84,6 +84,10 @@ int ls_kafka_genesis(const struct ls_config *config, const struct ls_entity_conf
 int ls_kafka_find_genesis(const struct ls_config *config, const char *topic, int32_t partitions,
                           struct ls_genesis *genesis, bool *found, struct ls_err *err);
 
+/* Says that the log was made with another number of partitions, and the way out. Returns -1. */
+int ls_kafka_refuse_partitions(const struct ls_entity_config *entity,
+                               const struct ls_genesis *genesis, struct ls_err *err);
+
 /*
  * A place in the log and what is known of it: no record up to and including `offset` was appended
  * after `at_ms`, the LogAppendTime of the newest of them. A mark says that of the log behind it, a
