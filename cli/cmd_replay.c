@@ -157,7 +157,7 @@ static int replay_sinks(const struct ls_config *config, const struct replay_opti
     for (size_t i = 0; i < n; i++) {
         struct ls_replay_sink *sink = &sinks[i];
         if (options->resync && sink->err.class == LS_ERR_NONE && !sink->interrupted &&
-            ls_replay_adopt(config, sink->sink, ranges, &sink->err) < 0)
+            ls_replay_adopt(config, sink, ranges) < 0)
             failed++;
         if (sink->err.class != LS_ERR_NONE)
             ls_cli_error("%s: %s", sink->sink->name, sink->err.text);
@@ -205,7 +205,7 @@ static int run_command(int argc, char **argv, bool resync)
             ls_cli_ask_kafka(config);
             code = replay_sinks(config, &options, sinks, n);
         }
-        free(sinks);
+        ls_replay_free(sinks, n);
         free(chosen);
     }
     ls_cli_choice_free(&options.choice);

@@ -14,7 +14,8 @@ enum { OPT_NEW_LOG = 0x100 };
 struct arguments {
     const char *config;
     const char *action;
-    const char *new_log; /* entity, or NULL */
+    const char **new_logs; /* entities, NULL-ended; NULL: none */
+    size_t n_new_logs;
     bool json;
 };
 
@@ -36,7 +37,8 @@ static const struct argp_option options[] = {
     {"json", 'j', NULL, 0, "Results as JSON on stdout", 0},
     {"new-log", OPT_NEW_LOG, "ENTITY", 0,
      "create: this entity's log may be another one than what was there under its name; only where "
-     "all its stores are emptied too, else its sinks halt",
+     "all its stores are emptied too, else its sinks halt; may be given several times, once for "
+     "each such entity",
      0},
     {0},
 };
@@ -52,7 +54,10 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         arguments->json = true;
         return 0;
     case OPT_NEW_LOG:
-        arguments->new_log = arg;
+        arguments->new_logs = ls_realloc(arguments->new_logs, (arguments->n_new_logs + 2) *
+                                                                  sizeof(*arguments->new_logs));
+        arguments->new_logs[arguments->n_new_logs++] = arg;
+        arguments->new_logs[arguments->n_new_logs] = NULL;
         return 0;
     case ARGP_KEY_ARG:
         if (arguments->action)
@@ -64,7 +69,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case ARGP_KEY_END:
         if (arguments->action == NULL)
             argp_error(state, "name an action: create, list or check");
-        else if (arguments->new_log && strcmp(arguments->action, "create") != 0)
+        else if (arguments->new_logs && strcmp(arguments->action, "create") != 0)
             argp_error(state, "--new-log is for create");
         return 0;
     default:
@@ -89,18 +94,24 @@ static void on_made(void *opaque, const char *topic, bool made, const char *line
     fflush(stdout);
 }
 
-static int create(const struct ls_config *config, const char *new_log, bool json)
+static bool has_entity(const struct ls_config *config, const char *name)
+{
+    for (size_t i = 0; i < config->n_entities; i++)
+        if (strcmp(config->entities[i].name, name) == 0)
+            return true;
+    return false;
+}
+
+static int create(const struct ls_config *config, const char *const *new_logs, bool json)
 {
     struct ls_err err = {0};
-    bool known = new_log == NULL;
-    for (size_t i = 0; i < config->n_entities && !known; i++)
-        known = strcmp(config->entities[i].name, new_log) == 0;
-    if (!known) {
-        ls_cli_error("--new-log: %s has no entity '%s'", config->path, new_log);
-        return LS_EXIT_USAGE;
-    }
+    for (size_t i = 0; new_logs && new_logs[i]; i++)
+        if (!has_entity(config, new_logs[i])) {
+            ls_cli_error("--new-log: %s has no entity '%s'", config->path, new_logs[i]);
+            return LS_EXIT_USAGE;
+        }
     json_t *steps = json ? json_array() : NULL;
-    int rc = ls_topics_create(config, new_log, on_made, steps, &err);
+    int rc = ls_topics_create(config, new_logs, on_made, steps, &err);
     if (json)
         ls_cli_print_json(json_pack("{s:b, s:o}", "ok", rc == 0, "steps", steps), JSON_INDENT(2));
     return rc < 0 ? failed(&err) : LS_EXIT_OK;
@@ -211,11 +222,12 @@ int ls_cmd_topics(int argc, char **argv)
     ls_cli_ask_kafka(config);
     int code;
     if (strcmp(arguments.action, "create") == 0)
-        code = create(config, arguments.new_log, arguments.json);
+        code = create(config, arguments.new_logs, arguments.json);
     else if (strcmp(arguments.action, "list") == 0)
         code = list(config, arguments.json);
     else
         code = check(config, arguments.json);
+    free(arguments.new_logs);
     ls_config_free(config);
     return code;
 }

@@ -122,7 +122,11 @@ static int ask_quarantine(void *opaque, const int32_t *partitions, const int64_t
     if (quarantine_end(side, &end, err) < 0)
         return -1;
     if (end != side->quarantine_end) {
-        if (ls_quarantined_read(side->config, side->sink, &side->quarantined, err) < 0)
+        const struct ls_entity_config *entity = side->sink->entity;
+        LS_CLEANUP_FREE struct ls_genesis *genesis =
+            ls_calloc((size_t)entity->partitions, sizeof(*genesis));
+        if (ls_kafka_genesis(side->config, entity, genesis, err) < 0 ||
+            ls_quarantined_read(side->config, side->sink, genesis, &side->quarantined, err) < 0)
             return -1;
         side->quarantine_end = end;
     }

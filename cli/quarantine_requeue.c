@@ -85,8 +85,9 @@ static int requeue_chunk(void *opaque, const struct ls_quarantine_entry *entries
     struct ls_err failure = {0};
     for (size_t i = 0; i < n; i++)
         requeue->items[i] = (struct ls_requeue_item){.entry = &entries[i]};
-    int rc = requeue->job->dry_run ? ls_requeue_preview(requeue->sink, requeue->items, n, err)
-                                   : ls_requeue_apply(requeue->lanes, requeue->items, n, err);
+    int rc = requeue->job->dry_run
+                 ? ls_requeue_preview(requeue->job->config, requeue->sink, requeue->items, n, err)
+                 : ls_requeue_apply(requeue->lanes, requeue->items, n, err);
     /* What was done is written down even where the rest failed. */
     if (!requeue->job->dry_run && write_outcomes(requeue, n, &failure) < 0) {
         *err = failure;

@@ -277,6 +277,20 @@ static bool next_step(struct es_lane_look *look)
     return true;
 }
 
+/*
+ * Whether a step that was refused is left out: a sink that may write its index and not read aliases
+ * does its work all the same. What readers see is not known then, so nothing is warned of; a node
+ * that has too much to do (429) takes back nothing that was seen.
+ */
+static bool is_skipped(const struct es_lane_look *look, long status)
+{
+    if (look->step != READERS || status >= 500)
+        return false;
+    if (status == 401 || status == 403)
+        ls_lane_warn(look->lane->lane, false, "");
+    return true;
+}
+
 bool ls_es_lane_look_finish(struct es_lane_look *look, struct ls_es_call *call)
 {
     if (call != look->call)
@@ -290,9 +304,7 @@ bool ls_es_lane_look_finish(struct es_lane_look *look, struct ls_es_call *call)
     enum ls_es_outcome outcome = ls_es_call_outcome(call, &status, &reply, &err);
     bool told = status >= 200 && status <= 299;
     told |= status == 404 && look->step == READERS; /* no index has the alias */
-    /* A sink that may write its index and not read aliases does its work all the same. */
-    bool skipped = !told && status < 500 && look->step == READERS;
-    if (outcome == LS_ES_ANSWERED && skipped)
+    if (outcome == LS_ES_ANSWERED && !told && is_skipped(look, status))
         rc = 0;
     else if (outcome == LS_ES_ANSWERED && told)
         rc = take(look, reply, &err);

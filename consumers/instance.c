@@ -279,6 +279,8 @@ int ls_instance_run(const struct ls_instance_options *options, const atomic_int 
         ls_dispatch_drain(&instance, LS_DRAIN_MS);
     if (instance.producer != NULL)
         ls_report_state(&instance, LS_STATE_STOPPED, NULL);
+    for (int32_t i = 0; options->ret_low_at_ms != NULL && i < instance.n_partitions; i++)
+        options->ret_low_at_ms[i] = instance.partitions[i].low_at_ms;
     *ret_totals = instance.totals;
     close_instance(&instance);
     return rc;

@@ -27,9 +27,14 @@ struct ls_instance_options {
     const struct ls_config *config;
     const struct ls_sink_config *sink;
     enum ls_position position;
-    const struct ls_range *ranges;      /* RANGE: by partition; from == to leaves a partition out */
-    bool repair;                        /* a record of an equal version is written, too */
-    bool adopt;                         /* RANGE: a store with data and no mark is not refused */
+    const struct ls_range *ranges; /* RANGE: by partition; from == to leaves a partition out */
+    bool repair;                   /* a record of an equal version is written, too */
+    bool adopt;                    /* RANGE: a store with data and no mark is not refused */
+    /*
+     * RANGE: where the run leaves, by partition, when the newest record before its end was
+     * appended (0: nothing was read), so that a mark can be made there; or NULL.
+     */
+    int64_t *ret_low_at_ms;
     uint32_t mark_interval_ms;          /* 0: 1000 */
     uint32_t backoff_cap_ms;            /* between two tries of what the store refused; 0: 5000 */
     unsigned number;                    /* tells instances of one process apart */

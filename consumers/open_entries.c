@@ -2,6 +2,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <string.h>
 #include <xxhash.h>
 
 #include "base/clock.h"
@@ -31,6 +32,7 @@ struct reader {
     pthread_t thread;
     const struct ls_config *config;
     const struct ls_sink_config *sink;
+    struct ls_genesis *genesis; /* by partition, as it was known when the reading began */
     int64_t *next; /* by partition of the quarantine topic: where the next reading begins */
     int32_t n_next;
     struct slot *found;
@@ -43,6 +45,7 @@ struct reader {
 struct ls_open_entries {
     struct slot *slots;
     size_t cap, n;
+    const struct ls_genesis *genesis; /* the instance's */
     struct reader reader;
     bool reading;
     int64_t next_read_ms;  /* 0: nothing is to be read */
@@ -51,9 +54,13 @@ struct ls_open_entries {
 };
 
 struct ls_open_entries *ls_open_entries_new(const struct ls_config *config,
-                                            const struct ls_sink_config *sink)
+                                            const struct ls_sink_config *sink,
+                                            const struct ls_genesis *genesis)
 {
     struct ls_open_entries *open = ls_calloc(1, sizeof(*open));
+    open->genesis = genesis;
+    open->reader.genesis =
+        ls_calloc((size_t)sink->entity->partitions, sizeof(*open->reader.genesis));
     open->reader.config = config;
     open->reader.sink = sink;
     open->next_read_ms = 1;
@@ -70,6 +77,7 @@ void ls_open_entries_free(struct ls_open_entries *open)
     }
     free(open->reader.found);
     free(open->reader.next);
+    free(open->reader.genesis);
     free(open->recent);
     free(open->slots);
     free(open);
@@ -201,7 +209,8 @@ void ls_open_entries_settled(struct ls_open_entries *open, const struct ls_recor
 static bool find_entry(void *opaque, const struct ls_quarantine_entry *entry)
 {
     struct reader *reader = opaque;
-    if (entry->key.data == NULL)
+    if (entry->key.data == NULL ||
+        !ls_quarantine_entry_is_of(entry, reader->genesis, reader->sink->entity->partitions))
         return true;
     if (reader->n_found == reader->cap_found) {
         reader->cap_found = reader->cap_found ? reader->cap_found * 2 : FIRST_CAP;
@@ -247,6 +256,8 @@ static void start_reading(struct ls_open_entries *open)
 {
     atomic_store(&open->reader.done, false);
     open->next_read_ms = 0;
+    memcpy(open->reader.genesis, open->genesis,
+           (size_t)open->reader.sink->entity->partitions * sizeof(*open->genesis));
     open->reading = pthread_create(&open->reader.thread, NULL, reader_main, &open->reader) == 0;
     if (!open->reading)
         open->next_read_ms = ls_mono_ms() + RETRY_MS;

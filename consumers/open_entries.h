@@ -15,6 +15,7 @@
 
 #include "pipeline/config.h"
 #include "pipeline/record.h"
+#include "schema/wire.h"
 
 enum {
     LS_OPEN_ENTRIES_MAX = 1 << 18, /* that are known: 12 MiB at most */
@@ -23,8 +24,13 @@ enum {
 
 struct ls_open_entries;
 
+/*
+ * Entries of a log that was there before this one are none of it: genesis (borrowed, by partition;
+ * at_ms 0: not known yet) tells which. It is only looked at in ls_open_entries_serve().
+ */
 struct ls_open_entries *ls_open_entries_new(const struct ls_config *config,
-                                            const struct ls_sink_config *sink);
+                                            const struct ls_sink_config *sink,
+                                            const struct ls_genesis *genesis);
 /* Ends the reading, which may take one request to Kafka. Safe on NULL. */
 void ls_open_entries_free(struct ls_open_entries *open);
 

@@ -130,7 +130,8 @@ struct ls_quarantine *ls_quarantine_open(struct ls_instance *instance)
     quarantine->entries.next = quarantine->entries.prev = &quarantine->entries;
     ls_topic_quarantine(instance->sink_config, quarantine->topic);
     ls_topic_state(instance->sink_config->entity, quarantine->source_topic);
-    quarantine->open = ls_open_entries_new(instance->config, instance->sink_config);
+    quarantine->open =
+        ls_open_entries_new(instance->config, instance->sink_config, instance->genesis);
     quarantine->rate.limit = instance->sink_config->quarantine_max_per_minute;
     return quarantine;
 }

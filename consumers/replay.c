@@ -107,6 +107,8 @@ size_t ls_replay_run(const struct ls_config *config, struct ls_replay_sink *sink
         total += offsets;
         runs[i].sink = &sinks[i];
         runs[i].stop = stop;
+        sinks[i].at_ms =
+            ls_calloc((size_t)sinks[i].sink->entity->partitions, sizeof(*sinks[i].at_ms));
         runs[i].options = (struct ls_instance_options){
             .config = config,
             .sink = sinks[i].sink,
@@ -114,6 +116,7 @@ size_t ls_replay_run(const struct ls_config *config, struct ls_replay_sink *sink
             .ranges = ranges,
             .repair = resync,
             .adopt = resync,
+            .ret_low_at_ms = sinks[i].at_ms,
             .number = (unsigned)i,
         };
         atomic_store(&runs[i].left, offsets);
@@ -143,16 +146,11 @@ static bool is_behind(const struct ls_mark *mark, const struct ls_entity_config 
            ls_version_offset(mark->version) + 1 < range->from;
 }
 
-static int adopt_store(const struct ls_store_ops *ops, struct ls_store *store,
-                       const struct ls_entity_config *entity, const struct ls_genesis *genesis,
-                       const struct ls_range *ranges, struct ls_err *err)
+size_t ls_replay_marks(struct ls_mark *marks, size_t n, const struct ls_entity_config *entity,
+                       const struct ls_genesis *genesis, const struct ls_range *ranges,
+                       const int64_t *at_ms)
 {
-    size_t n = (size_t)entity->partitions, n_missing = 0;
-    LS_CLEANUP_FREE struct ls_mark *marks = ls_calloc(n, sizeof(*marks));
-    for (size_t i = 0; i < n; i++)
-        marks[i].partition = (int32_t)i;
-    if (ops->read_marks(store, marks, n, err) < 0)
-        return -1;
+    size_t n_missing = 0;
     for (size_t i = 0; i < n; i++) {
         bool same = strcmp(marks[i].genesis, genesis[i].uuid) == 0;
         if (marks[i].genesis[0] != '\0' && !(same && is_behind(&marks[i], entity, &ranges[i])))
@@ -161,23 +159,47 @@ static int adopt_store(const struct ls_store_ops *ops, struct ls_store *store,
         *mark = (struct ls_mark){
             .partition = (int32_t)i,
             .version = ls_version(entity->generation, ranges[i].to - 1),
+            .at_ms = at_ms[i], /* by which it is seen whether the log before it is the same */
         };
         snprintf(mark->genesis, sizeof(mark->genesis), "%s", genesis[i].uuid);
     }
-    return n_missing > 0 ? ops->reset_marks(store, marks, n_missing, err) : 0;
+    return n_missing;
 }
 
-int ls_replay_adopt(const struct ls_config *config, const struct ls_sink_config *sink,
-                    const struct ls_range *ranges, struct ls_err *err)
+static int adopt_store(const struct ls_store_ops *ops, struct ls_store *store,
+                       const struct ls_genesis *genesis, const struct ls_range *ranges,
+                       struct ls_replay_sink *sink)
 {
-    const struct ls_store_ops *ops = ls_store_ops_for(sink->kind);
-    LS_CLEANUP_FREE struct ls_genesis *genesis =
-        ls_calloc((size_t)sink->entity->partitions, sizeof(*genesis));
-    struct ls_store *store = NULL;
-    if (ls_kafka_genesis(config, sink->entity, genesis, err) < 0 ||
-        ops->open(sink, &store, err) < 0)
+    const struct ls_entity_config *entity = sink->sink->entity;
+    size_t n = (size_t)entity->partitions;
+    LS_CLEANUP_FREE struct ls_mark *marks = ls_calloc(n, sizeof(*marks));
+    for (size_t i = 0; i < n; i++)
+        marks[i].partition = (int32_t)i;
+    if (ops->read_marks(store, marks, n, &sink->err) < 0)
         return -1;
-    int rc = adopt_store(ops, store, sink->entity, genesis, ranges, err);
+    size_t n_missing = ls_replay_marks(marks, n, entity, genesis, ranges, sink->at_ms);
+    return n_missing > 0 ? ops->reset_marks(store, marks, n_missing, &sink->err) : 0;
+}
+
+int ls_replay_adopt(const struct ls_config *config, struct ls_replay_sink *sink,
+                    const struct ls_range *ranges)
+{
+    const struct ls_store_ops *ops = ls_store_ops_for(sink->sink->kind);
+    const struct ls_entity_config *entity = sink->sink->entity;
+    LS_CLEANUP_FREE struct ls_genesis *genesis =
+        ls_calloc((size_t)entity->partitions, sizeof(*genesis));
+    struct ls_store *store = NULL;
+    if (ls_kafka_genesis(config, entity, genesis, &sink->err) < 0 ||
+        ops->open(sink->sink, &store, &sink->err) < 0)
+        return -1;
+    int rc = adopt_store(ops, store, genesis, ranges, sink);
     ops->close(store);
     return rc;
+}
+
+void ls_replay_free(struct ls_replay_sink *sinks, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        free(sinks[i].at_ms);
+    free(sinks);
 }

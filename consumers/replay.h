@@ -9,6 +9,8 @@
 #include <stdatomic.h>
 
 #include "consumers/instance.h"
+#include "pipeline/record.h"
+#include "schema/wire.h"
 
 struct ls_replay_sink {
     const struct ls_sink_config *sink;
@@ -16,6 +18,7 @@ struct ls_replay_sink {
     struct ls_err err; /* class NONE when it ended well */
     bool interrupted;
     double seconds;
+    int64_t *at_ms; /* by partition: of the newest record that was read; freed by ls_replay_free */
 };
 
 /*
@@ -38,9 +41,20 @@ size_t ls_replay_run(const struct ls_config *config, struct ls_replay_sink *sink
 /*
  * After a whole replay: gives a store that has no mark for a partition one at the range's end, so
  * that `run` goes on from there. Partitions that have a mark keep it, but for one that the log
- * begins behind: what it waits for was deleted, and all that is left has just been read.
+ * begins behind: what it waits for was deleted, and all that is left has just been read. err is
+ * the sink's.
  */
-int ls_replay_adopt(const struct ls_config *config, const struct ls_sink_config *sink,
-                    const struct ls_range *ranges, struct ls_err *err);
+int ls_replay_adopt(const struct ls_config *config, struct ls_replay_sink *sink,
+                    const struct ls_range *ranges);
+/*
+ * Which marks that writes, of those that the store has by partition (marks[n], replaced by them);
+ * returns how many. genesis, ranges and at_ms are by partition. Pure.
+ */
+size_t ls_replay_marks(struct ls_mark *marks, size_t n, const struct ls_entity_config *entity,
+                       const struct ls_genesis *genesis, const struct ls_range *ranges,
+                       const int64_t *at_ms);
+
+/* Frees the array and what its n sinks hold. */
+void ls_replay_free(struct ls_replay_sink *sinks, size_t n);
 
 #endif

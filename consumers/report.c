@@ -38,7 +38,7 @@ struct ls_report *ls_report_open(const struct ls_instance *instance)
              beat->instance);
     beat->started_ms = ls_wall_us() / 1000;
     beat->partitions = ls_calloc(n, sizeof(*beat->partitions));
-    report->beaten_ms = ls_mono_ms();
+    report->opened_ms = report->beaten_ms = ls_mono_ms();
     report->stats = instance->options->stats;
     ls_stats_view_init(&report->view, instance->n_partitions, 0);
     report->seen = ls_calloc(n, sizeof(*report->seen));
@@ -205,7 +205,7 @@ bool ls_report_is_silent(const struct ls_instance *instance, const struct ls_lan
 /* A start that takes so long is explained by nothing that this instance could say of itself. */
 static bool starts_too_long(const struct ls_instance *instance)
 {
-    int64_t age_ms = ls_wall_us() / 1000 - instance->report->beat.started_ms;
+    int64_t age_ms = ls_mono_ms() - instance->report->opened_ms;
     return instance->state == LS_STATE_STARTING && age_ms >= stuck_after(instance);
 }
 

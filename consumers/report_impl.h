@@ -27,6 +27,7 @@ struct ls_report {
     struct ls_heartbeat beat;
     struct ls_buf json;
     char key[200];
+    int64_t opened_ms; /* monotonic; beat.started_ms is for people */
     int64_t next_beat_ms;
     int64_t beaten_ms; /* when Kafka confirmed one last */
     struct {

@@ -14,6 +14,7 @@ enum { PATIENCE_MS = 30000, BACKOFF_BASE_MS = 50, BACKOFF_CAP_MS = 2000, TICK_MS
 
 struct ls_requeue {
     const struct ls_sink_config *config;
+    struct ls_genesis *genesis; /* by partition */
     const struct ls_sink_ops *ops;
     const atomic_int *stop;
     struct ls_sink *sink;
@@ -41,7 +42,8 @@ static void settle(struct ls_requeue_item *item, enum ls_requeue_outcome outcome
 }
 
 /* Whether there is anything to be tried; if not, the item gets its outcome. */
-static bool is_fit(const struct ls_entity_config *entity, struct ls_requeue_item *item)
+static bool is_fit(const struct ls_entity_config *entity, const struct ls_genesis *genesis,
+                   struct ls_requeue_item *item)
 {
     const struct ls_quarantine_entry *entry = item->entry;
     const char *why = NULL;
@@ -52,6 +54,8 @@ static bool is_fit(const struct ls_entity_config *entity, struct ls_requeue_item
         why = "it stands on another partition than its key's, so its version compares with none";
     else if (entry->reject == LS_REJECT_NULL_VALUE)
         why = "it is a null value, which holds no record";
+    else if (!ls_quarantine_entry_is_of(entry, genesis, entity->partitions))
+        why = "it is of a log that was there before this one, so its version compares with none";
     else if (entry->version == 0)
         why = "its version could not be read";
     if (why == NULL)
@@ -63,15 +67,15 @@ static bool is_fit(const struct ls_entity_config *entity, struct ls_requeue_item
 }
 
 /* Decodes the entry again, by the schema as it is now. */
-static bool read_record(const struct ls_entity_config *entity, bool wants_hash,
-                        struct ls_arena *arena, struct ls_buf *scratch,
+static bool read_record(const struct ls_entity_config *entity, const struct ls_genesis *genesis,
+                        bool wants_hash, struct ls_arena *arena, struct ls_buf *scratch,
                         struct ls_requeue_item *item, struct ls_record *ret)
 {
     const struct ls_quarantine_entry *entry = item->entry;
     struct ls_envelope envelope;
     struct ls_value *values = NULL;
     struct ls_err err = {0};
-    if (!is_fit(entity, item))
+    if (!is_fit(entity, genesis, item))
         return false;
     if (ls_wire_decode(entity->schema, entry->body.data, entry->body.len, arena, &envelope, &values,
                        &err) < 0) {
@@ -126,8 +130,9 @@ static struct ls_mark *lane_marks(const struct ls_requeue *requeue, unsigned lan
 
 /* As a worker judges it: the store follows this log. */
 static int check_look(const struct ls_requeue *requeue, const struct ls_unit *look,
-                      const struct ls_genesis *genesis, struct ls_err *err)
+                      struct ls_err *err)
 {
+    const struct ls_genesis *genesis = requeue->genesis;
     if (look->err.class != LS_ERR_NONE) {
         *err = look->err;
         return -1;
@@ -151,8 +156,7 @@ static int check_look(const struct ls_requeue *requeue, const struct ls_unit *lo
     return 0;
 }
 
-static int look_at_stores(struct ls_requeue *requeue, const struct ls_genesis *genesis,
-                          struct ls_err *err)
+static int look_at_stores(struct ls_requeue *requeue, struct ls_err *err)
 {
     unsigned n = requeue->n_lanes;
     LS_CLEANUP_FREE struct ls_unit *units = ls_calloc(n, sizeof(*units));
@@ -174,7 +178,7 @@ static int look_at_stores(struct ls_requeue *requeue, const struct ls_genesis *g
             requeue->away[i] = units[i].err;
         /* One server that is down keeps only its own partitions' entries waiting. */
         if (rc == 0 && (!away || n_away == n))
-            rc = check_look(requeue, &units[i], genesis, err);
+            rc = check_look(requeue, &units[i], err);
         free(units[i].marks);
         free(units[i].refusals);
     }
@@ -202,16 +206,18 @@ struct ls_requeue *ls_requeue_open(const struct ls_config *config,
                                    const struct ls_sink_config *sink, const atomic_int *stop,
                                    struct ls_err *err)
 {
-    LS_CLEANUP_FREE struct ls_genesis *genesis =
-        ls_calloc((size_t)sink->entity->partitions, sizeof(*genesis));
-    if (ls_kafka_genesis(config, sink->entity, genesis, err) < 0)
+    struct ls_genesis *genesis = ls_calloc((size_t)sink->entity->partitions, sizeof(*genesis));
+    if (ls_kafka_genesis(config, sink->entity, genesis, err) < 0) {
+        free(genesis);
         return NULL;
+    }
     struct ls_requeue *requeue = ls_calloc(1, sizeof(*requeue));
     requeue->config = sink;
+    requeue->genesis = genesis;
     requeue->ops = ls_sink_ops_for(sink->kind);
     requeue->stop = stop;
     requeue->returns = ls_returns_new();
-    if (start_lanes(requeue, err) == 0 && look_at_stores(requeue, genesis, err) == 0)
+    if (start_lanes(requeue, err) == 0 && look_at_stores(requeue, err) == 0)
         return requeue;
     ls_requeue_close(requeue);
     return NULL;
@@ -228,6 +234,7 @@ void ls_requeue_close(struct ls_requeue *requeue)
     ls_returns_free(requeue->returns);
     ls_arena_free(&requeue->arena);
     ls_buf_free(&requeue->scratch);
+    free(requeue->genesis);
     free(requeue->lanes);
     free(requeue->away);
     free(requeue);
@@ -380,8 +387,8 @@ int ls_requeue_apply(struct ls_requeue *requeue, struct ls_requeue_item *items, 
     for (size_t i = 0; i < n; i++) {
         works[n_works].item = &items[i];
         items[i].outcome = LS_REQUEUE_PENDING;
-        if (read_record(requeue->config->entity, requeue->ops->wants_hash, &requeue->arena,
-                        &requeue->scratch, &items[i], &works[n_works].record) &&
+        if (read_record(requeue->config->entity, requeue->genesis, requeue->ops->wants_hash,
+                        &requeue->arena, &requeue->scratch, &items[i], &works[n_works].record) &&
             !is_away(requeue, &works[n_works]))
             n_works++;
     }
@@ -420,7 +427,7 @@ static int preview_works(const struct ls_sink_config *sink, struct work *works, 
     LS_CLEANUP_FREE struct ls_image *images = ls_calloc(n + 1, sizeof(*images));
     for (size_t i = 0; i < n; i++)
         keys[i] = works[i].item->entry->key;
-    int rc = n > 0 ? ops->fetch(store, keys, n, arena, images, err) : 0;
+    int rc = ops->fetch(store, keys, n, arena, images, err);
     for (size_t i = 0; rc == 0 && i < n; i++)
         if (images[i].found && images[i].version >= works[i].record.version)
             settle(works[i].item, LS_REQUEUE_STALE, LS_REJECT_NONE, 0, "");
@@ -428,19 +435,24 @@ static int preview_works(const struct ls_sink_config *sink, struct work *works, 
     return rc;
 }
 
-int ls_requeue_preview(const struct ls_sink_config *sink, struct ls_requeue_item *items, size_t n,
-                       struct ls_err *err)
+int ls_requeue_preview(const struct ls_config *config, const struct ls_sink_config *sink,
+                       struct ls_requeue_item *items, size_t n, struct ls_err *err)
 {
+    LS_CLEANUP_FREE struct ls_genesis *genesis =
+        ls_calloc((size_t)sink->entity->partitions, sizeof(*genesis));
+    if (ls_kafka_genesis(config, sink->entity, genesis, err) < 0)
+        return -1;
     struct ls_arena arena = {0};
     LS_CLEANUP_FREE struct work *works = ls_calloc(n + 1, sizeof(*works));
     size_t n_works = 0;
     for (size_t i = 0; i < n; i++) {
         works[n_works].item = &items[i];
         items[i].outcome = LS_REQUEUE_PENDING;
-        if (read_record(sink->entity, false, &arena, NULL, &items[i], &works[n_works].record))
+        if (read_record(sink->entity, genesis, false, &arena, NULL, &items[i],
+                        &works[n_works].record))
             n_works++;
     }
-    int rc = preview_works(sink, works, n_works, &arena, err);
+    int rc = n_works > 0 ? preview_works(sink, works, n_works, &arena, err) : 0;
     ls_arena_free(&arena);
     return rc;
 }

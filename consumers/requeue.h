@@ -23,8 +23,8 @@ enum ls_requeue_outcome {
     LS_REQUEUE_APPLIED, /* the store took it */
     LS_REQUEUE_STALE,   /* the store has this version or a newer one */
     LS_REQUEUE_REFUSED, /* still poison; code, reject and text say why */
-    LS_REQUEUE_UNFIT,   /* no store can ever take it (misrouted, no key, null): text says what to do
-                         */
+    LS_REQUEUE_UNFIT,   /* no store can ever take it (misrouted, no key, null, of a log that was
+                           there before this one): text says what to do */
     LS_REQUEUE_OUTCOMES,
 };
 
@@ -62,7 +62,7 @@ int ls_requeue_apply(struct ls_requeue *requeue, struct ls_requeue_item *items, 
  * What would come of it, without writing: UNFIT and REFUSED by what can be read, STALE by what the
  * store has; PENDING would be tried.
  */
-int ls_requeue_preview(const struct ls_sink_config *sink, struct ls_requeue_item *items, size_t n,
-                       struct ls_err *err);
+int ls_requeue_preview(const struct ls_config *config, const struct ls_sink_config *sink,
+                       struct ls_requeue_item *items, size_t n, struct ls_err *err);
 
 #endif

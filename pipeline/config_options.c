@@ -34,7 +34,8 @@ static const struct ls_option file_options[] = {
      .meaning = "Where `lockstep run` serves `/metrics`, `/healthz` and `/readyz` by HTTP, without "
                 "authentication. Loopback where no address is given; port 0 takes a free one. "
                 "`run --listen` overrides it: processes that share this file and a machine need "
-                "a port each."},
+                "a port each. One address may have 8 connections, so all clients behind a proxy "
+                "have 8 together; from loopback it is 48."},
     {.name = "schemas",
      .type = LS_OPTION_READ,
      .required = true,

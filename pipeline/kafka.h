@@ -85,6 +85,10 @@ int ls_kafka_genesis(const struct ls_config *config, const struct ls_entity_conf
 int ls_kafka_find_genesis(const struct ls_config *config, const char *topic, int32_t partitions,
                           struct ls_genesis *genesis, bool *found, struct ls_err *err);
 
+/* Says that the log was made with another number of partitions, and the way out. Returns -1. */
+int ls_kafka_refuse_partitions(const struct ls_entity_config *entity,
+                               const struct ls_genesis *genesis, struct ls_err *err);
+
 /*
  * As ls_kafka_genesis, but of the partitions that have a leader: asked[p] says which. The others
  * get the same uuid, since a log has one, with offset and time 0, and have to be asked before

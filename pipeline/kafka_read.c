@@ -321,6 +321,18 @@ static int find_genesis(const struct ls_config *config, const char *topic, int32
     return rc;
 }
 
+int ls_kafka_refuse_partitions(const struct ls_entity_config *entity,
+                               const struct ls_genesis *genesis, struct ls_err *err)
+{
+    return ls_err_set(err, LS_ERR_FATAL, 0,
+                      "%s was made with %d partitions, as its genesis record says, and has %d now; "
+                      "a log never changes their number: its keys would go astray. Set "
+                      "entities.%s.generation to %u, run `lockstep topics create` and restart "
+                      "workers and publishers: what the stores hold stays",
+                      genesis->topic, genesis->partitions, entity->partitions, entity->name,
+                      entity->generation + 1);
+}
+
 int ls_kafka_find_genesis(const struct ls_config *config, const char *topic, int32_t partitions,
                           struct ls_genesis *genesis, bool *found, struct ls_err *err)
 {
@@ -345,12 +357,13 @@ static int check_genesis(const struct ls_entity_config *entity, const char *topi
                               "is mixed out of two logs: `lockstep topics check`",
                               topic, first, p);
         if (strcmp(genesis[p].topic, topic) != 0 || genesis[p].partition != p ||
-            genesis[p].partitions != entity->partitions ||
             genesis[p].generation != entity->generation)
             return ls_err_set(err, LS_ERR_FATAL, 0,
                               "%s/%d has the genesis record of %s/%d; it is a copy of another log: "
                               "`lockstep topics check`",
                               topic, p, genesis[p].topic, genesis[p].partition);
+        if (genesis[p].partitions != entity->partitions)
+            return ls_kafka_refuse_partitions(entity, &genesis[p], err);
     }
     return 0;
 }

@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <microhttpd.h>
 #include <netdb.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdbool.h>
@@ -27,15 +28,17 @@
 
 enum {
     CONNECTIONS_MAX = 64,
-    CONNECTIONS_OF_ADDRESS = 8,  /* so that one address leaves room for all others */
-    CONNECTION_BYTES = 16 << 10, /* of one: request line and headers must fit */
-    TICK_MS = 250,               /* between two looks at connections that are open */
+    CONNECTIONS_OF_ADDRESS = 8,   /* so that one address leaves room for all others */
+    CONNECTIONS_OF_LOOPBACK = 48, /* that is many clients: probes, a proxy's own ones */
+    CONNECTION_BYTES = 16 << 10,  /* of one: request line and headers must fit */
+    TICK_MS = 250,                /* between two looks at connections that are open */
     BACKLOG = 64,
 };
 
 struct connection {
-    int fd;           /* -1: none */
-    int64_t since_ms; /* when it was opened, or answered last */
+    int fd;               /* -1: none */
+    int64_t since_ms;     /* when it was opened, or answered last */
+    struct in6_addr from; /* IPv4 is mapped */
 };
 
 struct ls_http {
@@ -97,6 +100,34 @@ static enum MHD_Result on_request(void *opaque, struct MHD_Connection *connectio
     return answer(connection, MHD_HTTP_NOT_FOUND, plain, &body);
 }
 
+static struct in6_addr address_of(const struct sockaddr *address)
+{
+    struct in6_addr found = {.s6_addr = {[10] = 0xff, [11] = 0xff}};
+    if (address->sa_family == AF_INET6)
+        found = ((const struct sockaddr_in6 *)(const void *)address)->sin6_addr;
+    else if (address->sa_family == AF_INET)
+        memcpy(&found.s6_addr[12], &((const struct sockaddr_in *)(const void *)address)->sin_addr,
+               4);
+    return found;
+}
+
+static bool is_loopback(const struct in6_addr *address)
+{
+    return IN6_IS_ADDR_LOOPBACK(address) ||
+           (IN6_IS_ADDR_V4MAPPED(address) && address->s6_addr[12] == 127);
+}
+
+/* The library's own limit makes no difference between loopback and others. */
+static enum MHD_Result on_accept(void *opaque, const struct sockaddr *address, socklen_t len)
+{
+    const struct ls_http *http = opaque;
+    struct in6_addr from = address_of(address);
+    unsigned n = 0, most = is_loopback(&from) ? CONNECTIONS_OF_LOOPBACK : CONNECTIONS_OF_ADDRESS;
+    for (size_t i = 0; i < CONNECTIONS_MAX; i++)
+        n += http->connections[i].fd >= 0 && IN6_ARE_ADDR_EQUAL(&http->connections[i].from, &from);
+    return n < most ? MHD_YES : MHD_NO;
+}
+
 static void on_connection(void *opaque, struct MHD_Connection *connection, void **context,
                           enum MHD_ConnectionNotificationCode what)
 {
@@ -111,10 +142,14 @@ static void on_connection(void *opaque, struct MHD_Connection *connection, void 
     }
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    const union MHD_ConnectionInfo *client =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
     for (size_t i = 0; i < CONNECTIONS_MAX && info != NULL && *context == NULL; i++) {
         if (http->connections[i].fd >= 0)
             continue;
-        http->connections[i] = (struct connection){info->connect_fd, ls_mono_ms()};
+        http->connections[i] = (struct connection){.fd = info->connect_fd,
+                                                   .since_ms = ls_mono_ms(),
+                                                   .from = address_of(client->client_addr)};
         http->n_connections++;
         *context = &http->connections[i];
     }
@@ -130,13 +165,15 @@ static void on_answered(void *opaque, struct MHD_Connection *connection, void **
         slot->since_ms = ls_mono_ms();
 }
 
-/* Whoever sends or reads so slowly, or keeps a connection for nothing, loses it. */
-static void cut_late(struct ls_http *http)
+/*
+ * Whoever sends or reads so slowly, or keeps a connection for nothing, loses it. at_ms is a time
+ * before the newest reading, so that no request is cut that had come by then and was not seen.
+ */
+static void cut_late(struct ls_http *http, int64_t at_ms)
 {
-    int64_t now_ms = ls_mono_ms();
     for (size_t i = 0; i < CONNECTIONS_MAX; i++)
         if (http->connections[i].fd >= 0 &&
-            now_ms - http->connections[i].since_ms >= http->answer_ms)
+            at_ms - http->connections[i].since_ms >= http->answer_ms)
             shutdown(http->connections[i].fd, SHUT_RDWR);
 }
 
@@ -149,9 +186,10 @@ static void *serve(void *opaque)
     while (fds[0].revents == 0) {
         MHD_UNSIGNED_LONG_LONG soon_ms = TICK_MS;
         bool has_soon = MHD_get_timeout(http->daemon, &soon_ms) == MHD_YES && soon_ms < TICK_MS;
+        int64_t before_ms = ls_mono_ms();
         poll(fds, 2, has_soon ? (int)soon_ms : http->n_connections > 0 ? TICK_MS : -1);
-        cut_late(http);
         MHD_run(http->daemon);
+        cut_late(http, before_ms);
     }
     return NULL;
 }
@@ -216,9 +254,8 @@ struct ls_http *ls_http_open(const struct ls_listen *listen, const struct ls_pag
     name_address(http, fd);
     http->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     http->daemon = MHD_start_daemon(
-        MHD_USE_EPOLL, 0, NULL, NULL, on_request, http, MHD_OPTION_LISTEN_SOCKET, fd,
-        MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_MAX, MHD_OPTION_PER_IP_CONNECTION_LIMIT,
-        (unsigned)CONNECTIONS_OF_ADDRESS, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+        MHD_USE_EPOLL, 0, on_accept, http, on_request, http, MHD_OPTION_LISTEN_SOCKET, fd,
+        MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_MAX, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
         (size_t)CONNECTION_BYTES, MHD_OPTION_NOTIFY_CONNECTION, on_connection, http,
         MHD_OPTION_NOTIFY_COMPLETED, on_answered, http, MHD_OPTION_END);
     if (http->stop_fd >= 0 && http->daemon != NULL &&

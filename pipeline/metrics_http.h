@@ -4,6 +4,10 @@
  * connections (of one address, too), their memory and their time are bounded, so that it cannot
  * harm the work beside it, and no client keeps it from the others.
  *
+ * Clients are told apart by their address alone: all that come through one proxy, or one address
+ * translation, are one and share 8 connections. Loopback is many by its nature and may have 48 of
+ * the 64, for each of its addresses.
+ *
  * It runs in a thread of its own, which calls the pages' functions one at a time; they must be
  * quick and use only what other threads may read. A crash takes it along, which is its loudest
  * answer. Rejected: serving from a sink's own loop, where a loop that hangs could not be seen to

@@ -77,6 +77,13 @@ bool ls_quarantine_entry_read(const struct ls_entity_config *entity,
     return true;
 }
 
+bool ls_quarantine_entry_is_of(const struct ls_quarantine_entry *entry,
+                               const struct ls_genesis *genesis, int32_t n)
+{
+    return entry->at_ms <= 0 || entry->partition >= n ||
+           entry->at_ms >= genesis[entry->partition].at_ms;
+}
+
 static void add_text(rd_kafka_headers_t *headers, const char *name, struct ls_span text)
 {
     rd_kafka_header_add(headers, name, -1, text.data, (ssize_t)text.len);

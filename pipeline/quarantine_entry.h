@@ -5,7 +5,9 @@
  * entry masks it.
  *
  * Entries of other topics (a generation before this one) are not read: their records were copied
- * into this generation, and are quarantined there if they still have to be. Any thread.
+ * into this generation, and are quarantined there if they still have to be. A log that was made
+ * anew under its topic's name has the same positions as the one before it: its entries are told
+ * apart by their records' time. Any thread.
  */
 #ifndef LS_PIPELINE_QUARANTINE_ENTRY_H
 #define LS_PIPELINE_QUARANTINE_ENTRY_H
@@ -37,6 +39,14 @@ struct ls_quarantine_entry {
 /* Reads a message; false when it is no entry of that entity's log. */
 bool ls_quarantine_entry_read(const struct ls_entity_config *entity,
                               const rd_kafka_message_t *message, struct ls_quarantine_entry *ret);
+
+/*
+ * Whether the entry's record may stand in the log with these genesis records (by partition, n of
+ * them): false where it was appended before the genesis of its partition, to another log. What has
+ * no time, or no such partition, may.
+ */
+bool ls_quarantine_entry_is_of(const struct ls_quarantine_entry *entry,
+                               const struct ls_genesis *genesis, int32_t n);
 
 /* The key of an entry's message, NUL-terminated; returns its length. */
 size_t ls_quarantine_entry_key(const struct ls_entity_config *entity, int32_t partition,

@@ -8,6 +8,7 @@
 
 #include "base/mem.h"
 #include "pipeline/kafka.h"
+#include "pipeline/quarantine_entry.h"
 #include "pipeline/topics.h"
 
 enum { FIRST_CAP = 64 };
@@ -131,29 +132,28 @@ bool ls_quarantined_parse(const char *key, size_t len, const char *topic, int32_
 
 struct reading {
     struct ls_quarantined set;
-    char topic[LS_TOPIC_NAME_MAX]; /* the log's */
+    const struct ls_entity_config *entity;
+    const struct ls_genesis *genesis;
 };
 
 static void take_message(void *opaque, const rd_kafka_message_t *message)
 {
     struct reading *reading = opaque;
-    int32_t partition;
-    int64_t offset;
-    if (message->key == NULL ||
-        !ls_quarantined_parse(message->key, message->key_len, reading->topic, &partition, &offset))
+    struct ls_quarantine_entry entry;
+    if (!ls_quarantine_entry_read(reading->entity, message, &entry))
         return;
-    if (message->payload != NULL)
-        ls_quarantined_add(&reading->set, partition, offset);
-    else
-        ls_quarantined_remove(&reading->set, partition, offset);
+    if (entry.body.data == NULL)
+        ls_quarantined_remove(&reading->set, entry.partition, entry.offset);
+    else if (ls_quarantine_entry_is_of(&entry, reading->genesis, reading->entity->partitions))
+        ls_quarantined_add(&reading->set, entry.partition, entry.offset);
 }
 
 int ls_quarantined_read(const struct ls_config *config, const struct ls_sink_config *sink,
-                        struct ls_quarantined *set, struct ls_err *err)
+                        const struct ls_genesis *genesis, struct ls_quarantined *set,
+                        struct ls_err *err)
 {
-    struct reading reading = {0};
+    struct reading reading = {.entity = sink->entity, .genesis = genesis};
     char topic[LS_TOPIC_NAME_MAX];
-    ls_topic_state(sink->entity, reading.topic);
     ls_topic_quarantine(sink, topic);
     struct ls_err failure = {0};
     if (ls_kafka_read_all(config, topic, take_message, &reading, &failure) < 0 &&

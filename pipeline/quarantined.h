@@ -13,6 +13,7 @@
 
 #include "base/err.h"
 #include "pipeline/config.h"
+#include "schema/wire.h"
 
 enum { LS_QUARANTINED_MAX = 1 << 20 }; /* positions that are remembered: 16 MiB */
 
@@ -24,16 +25,19 @@ struct ls_quarantined {
 };
 
 /*
- * Reads the topic of that sink whole and replaces what the set held. A topic that is not there is
- * an empty one. On -1 the set is as it was.
+ * Reads the topic of that sink whole and replaces what the set held: the entries of the log with
+ * these genesis records (by partition), not those of one that was there before it under its name. A
+ * topic that is not there is an empty one. On -1 the set is as it was.
  */
 int ls_quarantined_read(const struct ls_config *config, const struct ls_sink_config *sink,
-                        struct ls_quarantined *set, struct ls_err *err);
+                        const struct ls_genesis *genesis, struct ls_quarantined *set,
+                        struct ls_err *err);
 /*
- * The same, but reads only what came since the newest reading on this machine, and asks only for
- * the topic's ends where nothing did (quarantined_file.h). It is not told when a topic was deleted,
- * made again and has grown beyond where it ended, unless the message there is another one: good for
- * showing, not for deciding. client is for requests.
+ * The same for all entries that are open, whichever log they are of: reads only what came since the
+ * newest reading on this machine, and asks only for the topic's ends where nothing did
+ * (quarantined_file.h). It is not told when a topic was deleted, made again and has grown beyond
+ * where it ended, unless the message there is another one: good for showing, not for deciding.
+ * client is for requests.
  */
 int ls_quarantined_follow(const struct ls_config *config, rd_kafka_t *client,
                           const struct ls_sink_config *sink, struct ls_quarantined *set,

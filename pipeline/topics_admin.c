@@ -24,7 +24,8 @@ static rd_kafka_t *open_client(const struct ls_config *config, struct ls_err *er
 static void describe_topic(const struct rd_kafka_metadata_topic *topic, struct ls_topic_info *info)
 {
     info->exists = topic->err != RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART &&
-                   topic->err != RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC;
+                   topic->err != RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC &&
+                   topic->err != RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
     info->partitions = topic->partition_cnt;
     for (int p = 0; p < topic->partition_cnt; p++) {
         const struct rd_kafka_metadata_partition *partition = &topic->partitions[p];
@@ -249,12 +250,58 @@ static int write_genesis(const struct ls_config *config, const struct ls_topic_s
 }
 
 /*
+ * A list of all topics lacks those that access rules hide from this user; asked for by its name, a
+ * topic that is hidden is told from one that is gone. -1 unless it is gone.
+ */
+static int confirm_gone(rd_kafka_t *client, const char *name, struct ls_err *err)
+{
+    int32_t partitions = 0;
+    struct ls_err why = {0};
+    if (ls_kafka_partitions(client, name, &partitions, &why) == 0 && partitions == 0)
+        return 0;
+    if (why.class == LS_ERR_NONE)
+        return ls_err_set(err, LS_ERR_RETRY, 0,
+                          "%s is there when asked for, and missing in the list of all topics; "
+                          "nothing was created. See whether all brokers are up, then repeat the "
+                          "command",
+                          name);
+    if (why.code == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED)
+        return ls_err_set(err, LS_ERR_FATAL, why.code,
+                          "%s is hidden from this user by Kafka's access rules, so nobody can tell "
+                          "whether it is there; nothing was created. Give the user Describe and "
+                          "Read on it (kafka-acls.sh), then repeat the command",
+                          name);
+    if (err)
+        *err = why;
+    return -1;
+}
+
+static bool may_be_new(const struct ls_topic_spec *spec, const char *const *new_logs)
+{
+    for (; new_logs && spec->entity && *new_logs; new_logs++)
+        if (strcmp(spec->entity->name, *new_logs) == 0)
+            return true;
+    return false;
+}
+
+static int refuse_gone(rd_kafka_t *client, const struct ls_topic_spec *specs,
+                       const struct ls_known_log *known, const bool *gone, size_t n,
+                       struct ls_err *err)
+{
+    for (size_t i = 0; i < n; i++)
+        if (gone[i] && confirm_gone(client, specs[i].name, err) < 0)
+            return -1;
+    return ls_topics_refuse_gone(specs, known, gone, n, err);
+}
+
+/*
  * What is known of logs, and then what is there: in this order, so that a log which another creator
  * makes meanwhile is not taken for one that is gone.
  */
 static int look_back(const struct ls_config *config, rd_kafka_t *client,
                      const struct ls_topic_spec *specs, struct ls_topic_info *infos,
-                     struct ls_known_log *known, size_t n, const char *new_log, struct ls_err *err)
+                     struct ls_known_log *known, size_t n, const char *const *new_logs,
+                     struct ls_err *err)
 {
     if (ls_topics_describe(client, specs, n, infos, err) < 0)
         return -1;
@@ -262,28 +309,30 @@ static int look_back(const struct ls_config *config, rd_kafka_t *client,
         return 0;
     if (ls_topics_known(config, specs, n, known, err) < 0)
         return -1;
+    LS_CLEANUP_FREE bool *gone = ls_calloc(n, sizeof(*gone));
     for (int look = 0; look < LOOKS; look++) {
-        size_t gone = n;
+        bool refused = false;
         if (ls_topics_describe(client, specs, n, infos, err) < 0)
             return -1;
         for (size_t i = 0; i < n; i++) {
-            if (new_log && specs[i].entity && strcmp(specs[i].entity->name, new_log) == 0)
-                known[i].genesis[0] = '\0';
-            if (known[i].genesis[0] && !infos[i].exists)
-                gone = i;
+            gone[i] = known[i].genesis[0] && !infos[i].exists;
+            refused |= gone[i] && !may_be_new(&specs[i], new_logs);
         }
-        if (gone == n)
-            return 0;
+        if (!refused)
+            break;
         if (look + 1 == LOOKS)
-            return ls_topics_refuse_gone(&specs[gone], &known[gone], err);
+            return refuse_gone(client, specs, known, gone, n, err);
         /* Or the broker that was asked has not heard of it yet. */
         nanosleep(&(struct timespec){.tv_nsec = LOOK_STEP_MS * 1000000L}, NULL);
     }
+    for (size_t i = 0; i < n; i++)
+        if (may_be_new(&specs[i], new_logs))
+            known[i].genesis[0] = '\0';
     return 0;
 }
 
-int ls_topics_create(const struct ls_config *config, const char *new_log, ls_topic_made_fn *made,
-                     void *opaque, struct ls_err *err)
+int ls_topics_create(const struct ls_config *config, const char *const *new_logs,
+                     ls_topic_made_fn *made, void *opaque, struct ls_err *err)
 {
     rd_kafka_t *client = open_client(config, err);
     if (client == NULL)
@@ -293,7 +342,7 @@ int ls_topics_create(const struct ls_config *config, const char *new_log, ls_top
     ls_topics_plan(config, &specs, &n);
     struct ls_topic_info *infos = ls_calloc(n, sizeof(*infos));
     struct ls_known_log *known = ls_calloc(n, sizeof(*known));
-    int rc = look_back(config, client, specs, infos, known, n, new_log, err);
+    int rc = look_back(config, client, specs, infos, known, n, new_logs, err);
     if (rc == 0)
         rc = create_missing(client, specs, infos, n, made, opaque, err);
     if (rc == 0)

@@ -67,11 +67,11 @@ typedef void ls_topic_made_fn(void *opaque, const char *topic, bool made, const 
  * state topic that has none: one UUID for all partitions of a topic. Safe to repeat after an
  * interruption and to run twice at a time (see topics_genesis.c). FATAL when what exists does not
  * fit, or when another log was known under the name of a state topic (see topics_known.c; then
- * nothing is created and no genesis written), RETRY when Kafka does not answer. Only the log of the
- * entity named new_log (NULL: of none) may be another one than what was known.
+ * nothing is created and no genesis written), RETRY when Kafka does not answer. Only the logs of
+ * the entities named in new_logs (NULL-ended; NULL: of none) may be others than what was known.
  */
-int ls_topics_create(const struct ls_config *config, const char *new_log, ls_topic_made_fn *made,
-                     void *opaque, struct ls_err *err);
+int ls_topics_create(const struct ls_config *config, const char *const *new_logs,
+                     ls_topic_made_fn *made, void *opaque, struct ls_err *err);
 
 /*
  * The genesis part alone: ret_written tells how many partitions got one, uuid which one they have.
@@ -102,9 +102,12 @@ struct ls_known_log {
 /* What is known of the state topics among specs, in their order. FATAL without lockstep.control. */
 int ls_topics_known(const struct ls_config *config, const struct ls_topic_spec *specs, size_t n,
                     struct ls_known_log *logs, struct ls_err *err);
-/* Says that the topic of a log that is known is not there any more. Returns -1. */
-int ls_topics_refuse_gone(const struct ls_topic_spec *spec, const struct ls_known_log *log,
-                          struct ls_err *err);
+/*
+ * Says that the topics of logs that are known, those with gone[i], are not there any more: at
+ * length of the first of them. There is one. Returns -1.
+ */
+int ls_topics_refuse_gone(const struct ls_topic_spec *specs, const struct ls_known_log *logs,
+                          const bool *gone, size_t n, struct ls_err *err);
 /* FATAL where the topic, which is there, is not the log that is known. */
 int ls_topics_check_known(const struct ls_config *config, const struct ls_topic_spec *spec,
                           const struct ls_known_log *log, struct ls_err *err);

@@ -69,12 +69,15 @@ static int look(struct writing *writing, char uuid[37], struct ls_err *err)
         const struct ls_genesis *genesis = &writing->genesis[p];
         writing->n_found++;
         if ((uuid[0] && strcmp(uuid, genesis->uuid) != 0) ||
-            strcmp(genesis->topic, writing->topic) != 0)
+            strcmp(genesis->topic, writing->topic) != 0 || genesis->partition != p ||
+            genesis->generation != writing->entity->generation)
             return ls_err_set(
                 err, LS_ERR_FATAL, 0,
                 "%s/%d has the genesis record of another log; `lockstep topics check` "
                 "tells more, and the next generation is a way out",
                 writing->topic, p);
+        if (genesis->partitions != n)
+            return ls_kafka_refuse_partitions(writing->entity, genesis, err);
         memcpy(uuid, genesis->uuid, sizeof(genesis->uuid));
     }
     return 0;

@@ -55,24 +55,40 @@ int ls_topics_known(const struct ls_config *config, const struct ls_topic_spec *
     return ls_kafka_read_all(config, LS_TOPIC_CONTROL, take, &reading, err);
 }
 
-/* `what` is the matter with the topic; what goes on is what a sink that halted for it says too. */
-static int refuse(const struct ls_topic_spec *spec, const char *what, struct ls_err *err)
+/*
+ * `what` is the matter with the topic; what goes on is what a sink that halted for it says too.
+ * new_logs are the options that let all of them be new.
+ */
+static int refuse(const struct ls_topic_spec *spec, const char *what, const char *new_logs,
+                  struct ls_err *err)
 {
     return ls_err_set(err, LS_ERR_FATAL, 0,
                       "%s %s. Its versions would be given out twice, and sinks that know the old "
                       "log halt. Set entities.%s.generation to %u, repeat the command and restart "
                       "workers and publishers: what the stores hold stays. Only where all stores "
-                      "are emptied too: `lockstep topics create --new-log %s`",
-                      spec->name, what, spec->entity->name, spec->entity->generation + 1,
-                      spec->entity->name);
+                      "are emptied too: `lockstep topics create%s`, with one --new-log for each "
+                      "entity whose log is gone",
+                      spec->name, what, spec->entity->name, spec->entity->generation + 1, new_logs);
 }
 
-int ls_topics_refuse_gone(const struct ls_topic_spec *spec, const struct ls_known_log *log,
-                          struct ls_err *err)
+int ls_topics_refuse_gone(const struct ls_topic_spec *specs, const struct ls_known_log *logs,
+                          const bool *gone, size_t n, struct ls_err *err)
 {
+    struct ls_buf options = {0};
+    size_t first = n;
+    for (size_t i = 0; i < n; i++) {
+        if (!gone[i])
+            continue;
+        if (first == n)
+            first = i;
+        ls_buf_append_str(&options, " --new-log ");
+        ls_buf_append_str(&options, specs[i].entity->name);
+    }
     LS_CLEANUP_FREE char *what = ls_asprintf("was deleted: %s knows its log (genesis %.8s...)",
-                                             LS_TOPIC_CONTROL, log->genesis);
-    return refuse(spec, what, err);
+                                             LS_TOPIC_CONTROL, logs[first].genesis);
+    refuse(&specs[first], what, ls_buf_cstr(&options), err);
+    ls_buf_free(&options);
+    return -1;
 }
 
 int ls_topics_check_known(const struct ls_config *config, const struct ls_topic_spec *spec,
@@ -94,7 +110,8 @@ int ls_topics_check_known(const struct ls_config *config, const struct ls_topic_
         ls_asprintf("was made again: it has %s%.8s%s, and %s knows its log with genesis %.8s...",
                     uuid ? "genesis " : "no genesis record", uuid ? uuid : "", uuid ? "..." : "",
                     LS_TOPIC_CONTROL, log->genesis);
-    return refuse(spec, what, err);
+    LS_CLEANUP_FREE char *option = ls_asprintf(" --new-log %s", spec->entity->name);
+    return refuse(spec, what, option, err);
 }
 
 static void on_delivery(rd_kafka_t *client, const rd_kafka_message_t *message, void *opaque)

@@ -41,10 +41,6 @@ class Node:
         pools = self.call("GET", "/_nodes/stats/thread_pool")["nodes"]
         return sum(node["thread_pool"]["write"]["rejected"] for node in pools.values())
 
-    def index_failures(self, index):
-        stats = self.call("GET", f"/{index}/_stats/indexing")
-        return stats["_all"]["primaries"]["indexing"]["index_failed"]
-
     def uuid(self, index):
         settings = self.call("GET", f"/{index}/_settings")
         return settings[index]["settings"]["index"]["uuid"]

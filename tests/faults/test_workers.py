@@ -31,13 +31,8 @@ def images(keys, name):
     return "".join(json.dumps({"id": key, "name": name}) + "\n" for key in keys)
 
 
-def names_in(sink, story, keys):
-    """What a store holds for these keys: {key: (version, name)}; read by its own client."""
-    reader = {"mysql": names_in_mysql, "redis-a": names_in_redis}[sink]
-    return reader(story, keys)
-
-
 def names_in_mysql(story, keys):
+    """What a store holds for these keys: {key: (version, name)}; read by its own client."""
     found = {}
     for number, server in enumerate(MYSQL):
         with mysql_root(server) as connection, connection.cursor() as cursor:

@@ -36,7 +36,8 @@ static void ignore(void *opaque, const char *name, bool made, const char *line)
 
 static void make_topic(void)
 {
-    OK(ls_topics_create(&config, entity.name, ignore, NULL, &err));
+    const char *const new_logs[] = {entity.name, NULL};
+    OK(ls_topics_create(&config, new_logs, ignore, NULL, &err));
 }
 
 static void delete_topic(void)

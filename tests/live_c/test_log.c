@@ -26,9 +26,10 @@ static void on_made(void *opaque, const char *name, bool made, const char *line)
 static void make_topic(void)
 {
     struct ls_err err = {0};
+    const char *const new_logs[] = {entity.name, NULL};
     /* A topic that is being deleted refuses its name for a moment. */
     for (int i = 0; i < TRIES; i++) {
-        if (ls_topics_create(&config, entity.name, on_made, NULL, &err) == 0)
+        if (ls_topics_create(&config, new_logs, on_made, NULL, &err) == 0)
             return;
         poll(NULL, 0, 100);
     }

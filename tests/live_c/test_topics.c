@@ -293,8 +293,8 @@ Test(topics, of_a_log_that_was_deleted_are_not_made_again_unasked)
     expect_refused("it has no genesis record");
     cr_expect_eq(ls_kafka_genesis(&config, &entity, second, &err), -1);
     int made = 0;
-    cr_assert_eq(ls_topics_create(&config, entity.name, count_made, &made, &err), 0, "%s",
-                 err.text);
+    const char *const new_logs[] = {entity.name, NULL};
+    cr_assert_eq(ls_topics_create(&config, new_logs, count_made, &made, &err), 0, "%s", err.text);
     cr_assert_eq(ls_kafka_genesis(&config, &entity, second, &err), 0, "%s", err.text);
     cr_expect_str_neq(first[0].uuid, second[0].uuid);
     cr_expect_eq(create(), 0, "the new log is the one that is known now");

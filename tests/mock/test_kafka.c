@@ -40,18 +40,24 @@ static void put_text(const char *topic, int32_t partition, const char *key, cons
     mock_kafka_put(&mock, topic, partition, key, value, strlen(value));
 }
 
-static void put_genesis(int32_t partition, const char *uuid, int32_t partitions)
+static void put_genesis_of(const char *topic, int32_t partition, const char *uuid,
+                           int32_t partitions)
 {
     struct ls_genesis genesis = {.partition = partition,
                                  .partitions = partitions,
                                  .generation = 1,
                                  .created_us = 1700000000000000};
     snprintf(genesis.uuid, sizeof(genesis.uuid), "%s", uuid);
-    snprintf(genesis.topic, sizeof(genesis.topic), "%s", STATE);
+    snprintf(genesis.topic, sizeof(genesis.topic), "%s", topic);
     struct ls_buf value = {0};
     ls_genesis_encode(&genesis, &value);
     mock_kafka_put(&mock, STATE, partition, LS_GENESIS_KEY, value.data, value.len);
     ls_buf_free(&value);
+}
+
+static void put_genesis(int32_t partition, const char *uuid, int32_t partitions)
+{
+    put_genesis_of(STATE, partition, uuid, partitions);
 }
 
 Test(kafka, errors_have_the_class_of_what_heals_them)
@@ -305,7 +311,7 @@ Test(kafka, genesis_of_another_log_is_refused)
 {
     mock_kafka_topic(&mock, STATE, 4);
     for (int32_t p = 0; p < 4; p++)
-        put_genesis(p, UUID_A, 8);
+        put_genesis_of("order.state.1", p, UUID_A, 4);
     expect_no_genesis("it is a copy of another log");
 }
 
@@ -362,6 +368,75 @@ Test(kafka, genesis_is_not_written_beside_one_that_disagrees)
     cr_expect_eq(err.class, LS_ERR_FATAL);
     cr_expect(strstr(err.text, "member.state.1/1 has the genesis record of another log"), "%s",
               err.text);
+}
+
+static void ignore_made(void *opaque, const char *topic, bool made, const char *line)
+{
+    (void)opaque, (void)topic, (void)made, (void)line;
+}
+
+static void expect_not_created(const char *const *new_logs, const char *expected)
+{
+    struct ls_err err = {0};
+    cr_expect_eq(ls_topics_create(&mock.config, new_logs, ignore_made, NULL, &err), -1);
+    cr_expect(strstr(err.text, expected), "\n   found: %s\nexpected: %s", err.text, expected);
+}
+
+static void set_topic_error(const char *topic, rd_kafka_resp_err_t code)
+{
+    mock_kafka_topic(&mock, topic, 1); /* else the mock cluster makes it when it is asked for */
+    rd_kafka_mock_topic_set_error(mock.cluster, topic, code);
+}
+
+Test(kafka, a_log_that_access_rules_hide_is_not_called_deleted)
+{
+    mock_kafka_topic(&mock, LS_TOPIC_CONTROL, 1);
+    put_text(LS_TOPIC_CONTROL, 0, "log/" STATE, "{\"genesis\":\"" UUID_A "\"}");
+    set_topic_error(STATE, RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED);
+    expect_not_created(NULL, "member.state.1 is hidden from this user by Kafka's access rules");
+    rd_kafka_mock_topic_set_error(mock.cluster, STATE, RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART);
+    expect_not_created(NULL, "member.state.1 was deleted");
+}
+
+Test(kafka, logs_of_two_entities_that_are_gone_may_be_new_together_and_not_alone)
+{
+    static const char known[] = "{\"genesis\":\"" UUID_A "\"}";
+    struct ls_entity_config entities[] = {mock.entity, mock.entity};
+    entities[1].name = (char *)(uintptr_t) "order";
+    mock.config.entities = entities;
+    mock.config.n_entities = LS_COUNT(entities);
+    mock_kafka_topic(&mock, LS_TOPIC_CONTROL, 1);
+    put_text(LS_TOPIC_CONTROL, 0, "log/" STATE, known);
+    put_text(LS_TOPIC_CONTROL, 0, "log/order.state.1", known);
+    set_topic_error(STATE, RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART);
+    set_topic_error("order.state.1", RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART);
+    static const char both[] = "`lockstep topics create --new-log member --new-log order`";
+    expect_not_created(NULL, both);
+    expect_not_created((const char *[]){"member", NULL}, both);
+    expect_not_created((const char *[]){"order", NULL}, both);
+    /* The mock cluster makes no topics: it was asked to. */
+    expect_not_created((const char *[]){"order", "member", NULL}, "creating topics");
+}
+
+Test(kafka, partitions_that_were_added_get_no_genesis)
+{
+    static const char expected[] =
+        "member.state.1 was made with 2 partitions, as its genesis record says, and has 4 now; a "
+        "log never changes their number: its keys would go astray. Set entities.member.generation "
+        "to 2";
+    mock_kafka_topic(&mock, STATE, 4);
+    mock_kafka_topic(&mock, LS_TOPIC_CONTROL, 1);
+    put_genesis(0, UUID_A, 2);
+    put_genesis(1, UUID_A, 2);
+    expect_not_created(NULL, expected);
+    expect_no_genesis(expected);
+    struct ls_genesis genesis[4];
+    bool found[4];
+    struct ls_err err = {0};
+    cr_assert_eq(ls_kafka_find_genesis(&mock.config, STATE, 4, genesis, found, &err), 0, "%s",
+                 err.text);
+    cr_expect_not(found[2]);
+    cr_expect_not(found[3]);
 }
 
 static uint32_t released(char **ret_json)

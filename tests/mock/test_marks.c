@@ -3,6 +3,7 @@
  * or store halts it; and a store that lost something while the sink ran is filled again.
  */
 #include "base/clock.h"
+#include "consumers/replay.h"
 #include "instance_fixture.h"
 
 TestSuite(marks, .init = instance_start, .fini = instance_stop, .timeout = 60);
@@ -337,4 +338,30 @@ Test(marks, a_store_that_was_emptied_before_any_mark_moved_is_filled_again)
     WAIT_FOR(reached("k-") == FAKE_PARTITIONS);
     end_live(&run);
     cr_assert_eq(settled(&run), run.totals.consumed);
+}
+
+Test(marks, a_range_tells_of_its_end_when_the_newest_record_was_appended_as_a_mark_does)
+{
+    struct run live, range;
+    struct ls_range *ranges;
+    int64_t at_ms[FAKE_PARTITIONS] = {0};
+    put_everywhere("k-");
+    run_live(&live);
+    WAIT_FOR(fake_all_marked(1));
+    end_live(&live);
+    set_options(&range, LS_POSITION_RANGE);
+    cr_assert_eq(ls_replay_ranges(&mock.config, &mock.entity, NULL, 0, &ranges, &range.err), 0,
+                 "%s", range.err.text);
+    struct fake_store after = fake;
+    fake_reset();
+    range.options.ranges = ranges;
+    range.options.ret_low_at_ms = at_ms;
+    start_live(&range);
+    pthread_join(range.thread, NULL);
+    cr_expect_eq(range.rc, 0, "%s", range.err.text);
+    for (int32_t i = 0; i < FAKE_PARTITIONS; i++) {
+        cr_expect_gt(at_ms[i], 0);
+        cr_expect_eq(at_ms[i], after.marks[i].at_ms, "partition %d", i);
+    }
+    free(ranges);
 }

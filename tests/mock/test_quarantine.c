@@ -2,8 +2,12 @@
  * The engine's quarantine: a later success of a key closes its entries, whoever put them there, and
  * a store that refuses too much halts the sink before the topic is filled.
  */
+#include "base/clock.h"
 #include "base/mem.h"
+#include "consumers/requeue.h"
 #include "instance_fixture.h"
+#include "pipeline/quarantine_entry.h"
+#include "pipeline/quarantined.h"
 
 #define QUARANTINE "member.quarantine.fake"
 
@@ -119,6 +123,75 @@ Test(quarantine, a_replay_that_applies_the_record_closes_its_entry)
     cr_assert_eq(again.rc, 0, "%s", again.err.text);
     cr_assert_eq(again.totals.counts[LS_APPLIED], 1);
     WAIT_FOR(look().n_open == 0);
+}
+
+/* An entry about a record of that key, which was appended then. */
+static struct ls_quarantine_entry entry_of(const char *key, int64_t offset, int64_t at_ms)
+{
+    return (struct ls_quarantine_entry){
+        .partition = ls_partition_of(ls_shard_of(key, strlen(key)), mock.entity.partitions),
+        .offset = offset,
+        .version = ls_version(1, offset),
+        .at_ms = at_ms,
+        .since_ms = at_ms,
+        .key = {key, (uint32_t)strlen(key)},
+        .class = {"store", 5},
+        .text = {"seven", 5},
+        .body = {"\x90", 1},
+    };
+}
+
+static void put_entry(const char *key, int64_t offset, int64_t at_ms)
+{
+    struct ls_quarantine_entry entry = entry_of(key, offset, at_ms);
+    cr_assert_eq(ls_quarantine_entry_send(mock.owner, &sink, &entry, NULL),
+                 RD_KAFKA_RESP_ERR_NO_ERROR);
+    cr_assert_eq(rd_kafka_flush(mock.owner, 10000), RD_KAFKA_RESP_ERR_NO_ERROR);
+}
+
+/* When this log was not there yet: its genesis is as young as the test. */
+#define BEFORE_THE_LOG INT64_C(1700000000000)
+
+Test(quarantine, an_entry_of_the_log_before_this_one_is_not_closed_by_a_record_of_this_one)
+{
+    struct run run;
+    put_entry("k", 0, BEFORE_THE_LOG);
+    put_entry("k", 1, ls_wall_us() / 1000);
+    put("k", 8);
+    run_live(&run);
+    WAIT_FOR(look().n_closings > 0);
+    end_live(&run);
+    struct found found = look();
+    cr_expect_eq(found.n_closings, 1);
+    cr_assert_eq(found.n_open, 1);
+    cr_expect_eq(found.open[0][strlen(found.open[0]) - 1], '0', "%s", found.open[0]);
+}
+
+Test(quarantine, an_entry_of_the_log_before_this_one_excuses_nothing_that_is_missing)
+{
+    struct ls_genesis genesis[FAKE_PARTITIONS];
+    struct ls_quarantined set = {0};
+    struct ls_err err = {0};
+    struct ls_quarantine_entry entry = entry_of("k", 0, 0);
+    put_entry("k", 3, BEFORE_THE_LOG);
+    put_entry("k", 4, ls_wall_us() / 1000);
+    cr_assert_eq(ls_kafka_genesis(&mock.config, &mock.entity, genesis, &err), 0, "%s", err.text);
+    cr_assert_eq(ls_quarantined_read(&mock.config, &sink, genesis, &set, &err), 0, "%s", err.text);
+    cr_expect_not(ls_quarantined_has(&set, entry.partition, 3));
+    cr_expect(ls_quarantined_has(&set, entry.partition, 4));
+    cr_expect_eq(set.n, 1);
+    ls_quarantined_free(&set);
+}
+
+Test(quarantine, an_entry_of_the_log_before_this_one_is_not_requeued)
+{
+    struct ls_quarantine_entry entry = entry_of("k", 500, BEFORE_THE_LOG);
+    struct ls_requeue_item item = {.entry = &entry};
+    struct ls_err err = {0};
+    cr_assert_eq(ls_requeue_preview(&mock.config, &sink, &item, 1, &err), 0, "%s", err.text);
+    cr_expect_eq(item.outcome, LS_REQUEUE_UNFIT);
+    cr_expect_not_null(strstr(item.text, "of a log that was there before this one"), "%s",
+                       item.text);
 }
 
 Test(quarantine, an_empty_quarantine_is_left_alone)

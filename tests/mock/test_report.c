@@ -8,12 +8,14 @@
 #include "instance_fixture.h"
 
 static atomic_int held;
+static atomic_llong clock_off_us; /* by how much the wall clock was set */
 static struct ls_stats *stats;
 
 static void start(void)
 {
     instance_start();
     held = 0;
+    clock_off_us = 0;
     stats = ls_stats_new(&sink);
 }
 
@@ -24,6 +26,14 @@ static void stop(void)
 }
 
 TestSuite(report, .init = start, .fini = stop, .timeout = 60);
+
+/* What all of the program gets as the wall clock's time: see meson.build. */
+int64_t __real_ls_wall_us(void);
+int64_t __wrap_ls_wall_us(void);
+int64_t __wrap_ls_wall_us(void)
+{
+    return __real_ls_wall_us() + clock_off_us;
+}
 
 /* A store that neither takes nor refuses. */
 static enum ls_verdict no_answer(const struct ls_record *record, struct ls_err *err)
@@ -163,6 +173,22 @@ Test(report, a_log_that_does_not_answer_is_waited_for_and_said_so)
     WAIT_FOR(state_now(reason, sizeof(reason)) == LS_STATE_WAITING &&
              strstr(reason, "Kafka does not answer") != NULL);
     rd_kafka_mock_broker_set_up(mock.cluster, 1);
+    WAIT_FOR(state_now(NULL, 0) == LS_STATE_RUNNING);
+    end_live(&run);
+}
+
+Test(report, a_start_that_takes_too_long_is_told_though_the_wall_clock_was_set_back)
+{
+    struct run run;
+    set_options(&run, LS_POSITION_MARKS);
+    run.options.stats = stats;
+    run.options.stuck_ms = 5000;
+    pthread_mutex_lock(&fake.lock); /* no look is answered */
+    start_live(&run);
+    wait_until_it_says(":0", "STARTING");
+    clock_off_us = -3600000000LL;
+    WAIT_FOR(state_now(NULL, 0) == LS_STATE_STUCK);
+    pthread_mutex_unlock(&fake.lock);
     WAIT_FOR(state_now(NULL, 0) == LS_STATE_RUNNING);
     end_live(&run);
 }

@@ -276,6 +276,23 @@ class Outcomes(unittest.TestCase):
         self.assertIn("test_some (number=2)\n", said)
 
 
+class Knockouts(unittest.TestCase):
+    def test_what_each_takes_out_is_there_once(self):
+        sys.path.append(str(HERE.parent / "faults"))
+        self.addCleanup(sys.path.pop)
+        import knockout  # needs yaml, which is of the virtual environment
+
+        entries = knockout.read_entries()
+        self.assertGreater(len(entries), 100)
+        times = {
+            f"{entry.title} ({entry.test})": (knockout.ROOT / entry.file)
+            .read_text(encoding="utf-8")
+            .count(entry.find)
+            for entry in entries
+        }
+        self.assertEqual({title: n for title, n in times.items() if n != 1}, {})
+
+
 class Totals(unittest.TestCase):
     def setUp(self):
         folder = tempfile.TemporaryDirectory(prefix="lockstep-selftest.")

@@ -1,8 +1,11 @@
 /* What Prometheus reads, the health pages, and where a process listens. */
 #include <arpa/inet.h>
 #include <criterion/criterion.h>
+#include <ifaddrs.h>
 #include <math.h>
+#include <net/if.h>
 #include <poll.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -271,18 +274,38 @@ Test(http, a_port_that_is_taken_is_told)
     ls_http_close(http);
 }
 
-/* Serves count_page on a free port of loopback. */
-static struct ls_http *open_http(uint32_t answer_ms)
+/* Serves count_page there. */
+static struct ls_http *open_http_at(const char *address, uint32_t answer_ms)
 {
     static const struct ls_page page = {"/x", "text/plain", count_page};
     static int called;
     struct ls_listen listen;
     struct ls_err err = {0};
-    cr_assert_eq(ls_listen_parse("127.0.0.1:0", &listen, &err), 0);
+    cr_assert_eq(ls_listen_parse(address, &listen, &err), 0);
     listen.answer_ms = answer_ms;
     struct ls_http *http = ls_http_open(&listen, &page, 1, &called, &err);
     cr_assert_not_null(http, "%s", err.text);
     return http;
+}
+
+static struct ls_http *open_http(uint32_t answer_ms)
+{
+    return open_http_at("127.0.0.1:0", answer_ms);
+}
+
+/* One of this machine's that is not loopback, if it has any. */
+static bool own_address(char ret[INET_ADDRSTRLEN])
+{
+    struct ifaddrs *all = NULL;
+    bool found = false;
+    cr_assert_eq(getifaddrs(&all), 0);
+    for (struct ifaddrs *i = all; i != NULL && !found; i = i->ifa_next)
+        if (i->ifa_addr != NULL && i->ifa_addr->sa_family == AF_INET &&
+            (i->ifa_flags & IFF_UP) != 0 && (i->ifa_flags & IFF_LOOPBACK) == 0)
+            found = inet_ntop(AF_INET, &((struct sockaddr_in *)(void *)i->ifa_addr)->sin_addr, ret,
+                              INET_ADDRSTRLEN) != NULL;
+    freeifaddrs(all);
+    return found;
 }
 
 /* A client with an address of its own, which has sent that much of a request. */
@@ -359,5 +382,71 @@ Test(http, a_connection_that_is_answered_again_and_again_is_kept, .timeout = 60)
     struct pollfd wait = {.fd = fd, .events = POLLRDHUP};
     cr_expect_eq(poll(&wait, 1, 10000), 1, "it is cut when it asks for nothing more");
     close(fd);
+    ls_http_close(http);
+}
+
+/* How many of n connections from that address are still open, once the others were closed. */
+static int held_open(const char *address, const struct ls_http *http, int n)
+{
+    int fds[200], held = 0;
+    cr_assert_leq(n, (int)LS_COUNT(fds));
+    for (int i = 0; i < n; i++)
+        fds[i] = connect_from(address, http, "GET /x HTTP/1.1\r\nHo");
+    int answered = connect_from("127.0.0.2", http, "GET /x HTTP/1.1\r\nHost: x\r\n\r\n");
+    cr_expect(answers_200(answered)); /* which comes after the others in the queue */
+    close(answered);
+    for (int i = 0; i < n; i++) {
+        struct pollfd wait = {.fd = fds[i], .events = POLLRDHUP};
+        held += poll(&wait, 1, 0) == 0;
+    }
+    for (int i = 0; i < n; i++)
+        close(fds[i]);
+    return held;
+}
+
+Test(http, loopback_is_many_clients_and_any_other_address_is_one, .timeout = 60)
+{
+    struct ls_http *http = open_http_at("0.0.0.0:0", 60000);
+    char own[INET_ADDRSTRLEN];
+    cr_expect_eq(held_open("127.0.0.1", http, 40), 40);
+    if (own_address(own))
+        cr_expect_eq(held_open(own, http, 40), 8, "from %s", own);
+    ls_http_close(http);
+}
+
+static atomic_bool is_held;
+
+static unsigned hold_page(void *opaque, struct ls_buf *body)
+{
+    atomic_store(&is_held, true);
+    while (atomic_load(&is_held))
+        poll(NULL, 0, 1);
+    return count_page(opaque, body);
+}
+
+Test(http, a_request_that_came_in_time_is_answered_though_it_is_read_late, .timeout = 60)
+{
+    static const struct ls_page both[] = {{"/x", "text/plain", count_page},
+                                          {"/hold", "text/plain", hold_page}};
+    static const char request[] = "GET /x HTTP/1.1\r\nHost: x\r\n\r\n";
+    int called = 0;
+    struct ls_listen listen = {.host = "127.0.0.1", .port = "0", .answer_ms = 1000};
+    struct ls_err err = {0};
+    struct ls_http *http = ls_http_open(&listen, both, LS_COUNT(both), &called, &err);
+    cr_assert_not_null(http, "%s", err.text);
+    int kept = connect_from("127.0.0.1", http, request);
+    cr_assert(answers_200(kept));
+    int64_t answered_ms = ls_mono_ms();
+    int other = connect_from("127.0.0.1", http, "GET /hold HTTP/1.1\r\nHost: x\r\n\r\n");
+    while (!atomic_load(&is_held))
+        poll(NULL, 0, 1);
+    send(kept, request, strlen(request), MSG_NOSIGNAL);
+    while (ls_mono_ms() - answered_ms < 1500)
+        poll(NULL, 0, 10);
+    atomic_store(&is_held, false);
+    cr_expect(answers_200(other));
+    cr_expect(answers_200(kept));
+    close(kept);
+    close(other);
     ls_http_close(http);
 }

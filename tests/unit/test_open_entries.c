@@ -9,6 +9,7 @@ static char member[] = "member", fake[] = "fake";
 static struct ls_entity_config entity = {.name = member, .generation = 1, .partitions = 8};
 static struct ls_sink_config sink = {.name = fake, .entity = &entity};
 static struct ls_config config;
+static struct ls_genesis genesis[8];
 static struct ls_open_entries *entries;
 static int64_t closed[4096];
 static size_t n_closed;
@@ -16,7 +17,7 @@ static bool refuse;
 
 static void start(void)
 {
-    entries = ls_open_entries_new(&config, &sink);
+    entries = ls_open_entries_new(&config, &sink, genesis);
     n_closed = 0;
     refuse = false;
 }
