@@ -10,7 +10,7 @@
  */
 char *kafka_own_entity(const char *prefix);
 
-/* Deletes the topics that are there, and waits for the answer; fails the test without one. */
+/* Deletes the topics that are there, and waits until the broker no longer lists them. */
 void kafka_delete_topics(rd_kafka_t *client, const char *const *names, size_t n);
 
 #endif
