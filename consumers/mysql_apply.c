@@ -357,6 +357,7 @@ static int step_failed(struct ls_mysql_lane *lane, size_t failed, struct ls_err 
 static int run_packet(struct ls_mysql_lane *lane, struct ls_err *err)
 {
     MYSQL *handle = lane->link.mysql.handle;
+    ls_mysql_hurry(lane->link.config);
     int rc = mysql_real_query(handle, lane->packet.data, lane->packet.len);
     for (size_t i = 0; i < lane->n_steps; i++) {
         if (i > 0)
@@ -419,4 +420,5 @@ void ls_mysql_lane_work(struct ls_mysql_lane *lane, struct ls_unit *unit)
         ls_mysql_marks_write(&lane->link, unit);
     else
         apply(lane, unit);
+    ls_mysql_rest();
 }

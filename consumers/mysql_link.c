@@ -113,6 +113,7 @@ int ls_mysql_link_use(struct ls_mysql_link *link, struct ls_err *err)
 {
     struct ls_mysql *mysql = &link->mysql;
     int64_t now_ms = ls_mono_ms();
+    ls_mysql_hurry(link->config);
     if (mysql->handle != NULL && now_ms - link->used_ms > IDLE_PING_MS &&
         mysql_ping(mysql->handle) != 0)
         ls_mysql_close(mysql); /* closed by the server or a firewall meanwhile */
@@ -121,6 +122,7 @@ int ls_mysql_link_use(struct ls_mysql_link *link, struct ls_err *err)
         return 0;
     if (ls_mysql_connect(mysql, link->config, link->server, err) != 0)
         return -1;
+    ls_mysql_hurry(link->config);
     if (identify(link, true, err) == 0)
         return 0;
     ls_mysql_close(mysql);

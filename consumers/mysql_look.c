@@ -98,10 +98,12 @@ static int look(struct ls_mysql_link *link, struct ls_unit *unit, struct ls_err 
             ls_calloc((size_t)link->config->entity->partitions, sizeof(*wanted));
         for (uint32_t i = 0; i < unit->n_marks; i++)
             wanted[unit->marks[i].partition] = true;
+        ls_mysql_hurry(link->config);
         if (ls_mysql_check_tables(&link->mysql, link->config, wanted, err) != 0 ||
             has_data(link, wanted, &unit->look->has_data, err) != 0)
             return -1;
     }
+    ls_mysql_hurry(link->config);
     return read_marks(link, unit, err);
 }
 

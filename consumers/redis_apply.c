@@ -276,6 +276,7 @@ void ls_redis_lane_pump(struct ls_redis_lane *lane, size_t index, int64_t now_ms
             continue;
         }
         encode(lane, index, request);
+        request->sent_ms = now_ms;
         if (node->n_sent++ == 0)
             node->progress_ms = now_ms;
         ls_redis_list_append(&node->sent, request);

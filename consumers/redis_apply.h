@@ -37,6 +37,7 @@ enum ls_redis_request_kind {
 
 struct ls_redis_request {
     struct ls_redis_request *next;
+    int64_t sent_ms; /* monotonic */
     uint32_t index;
     uint16_t slot;
     uint16_t work; /* index of the unit's place */

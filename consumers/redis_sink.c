@@ -60,6 +60,19 @@ static uint32_t redis_unit_limit(const struct ls_sink *sink)
     return UINT32_MAX;
 }
 
+/*
+ * When a node with unanswered requests is given up: it says nothing for a request's timeout, or it
+ * trickles, and the oldest request has not been answered for so many times as long.
+ */
+static int64_t patience_ends_ms(const struct ls_redis_lane *lane,
+                                const struct ls_redis_lane_node *node)
+{
+    int64_t request_ms = lane->cluster->options.request_timeout_ms;
+    int64_t silent_ms = node->progress_ms + request_ms;
+    int64_t old_ms = node->sent.head->sent_ms + LS_ANSWER_TIMES * request_ms;
+    return silent_ms < old_ms ? silent_ms : old_ms;
+}
+
 /* Fails connections that took too long; what they had in hand ends as RETRY. */
 static void check_deadlines(struct ls_redis_lane *lane, int64_t now_ms)
 {
@@ -74,10 +87,11 @@ static void check_deadlines(struct ls_redis_lane *lane, int64_t now_ms)
             ls_err_set(&err, LS_ERR_RETRY, ETIMEDOUT, "%s did not %s in time", conn->where,
                        conn->state == LS_REDIS_CONNECTING ? "accept a connection" : "answer INFO");
             ls_redis_lane_lost(lane, i, &err);
-        } else if (node->n_sent > 0 && now_ms - node->progress_ms >= request_ms) {
-            ls_err_set(&err, LS_ERR_RETRY, ETIMEDOUT,
-                       "%s answered none of %u requests within %u ms", conn->where, node->n_sent,
-                       request_ms);
+        } else if (node->n_sent > 0 && now_ms >= patience_ends_ms(lane, node)) {
+            bool silent = now_ms - node->progress_ms >= request_ms;
+            ls_err_set(&err, LS_ERR_RETRY, ETIMEDOUT, "%s answered %s of %u requests within %u ms",
+                       conn->where, silent ? "none" : "not the oldest", node->n_sent,
+                       silent ? request_ms : LS_ANSWER_TIMES * request_ms);
             ls_redis_lane_lost(lane, i, &err);
         }
     }
@@ -134,7 +148,7 @@ static int wait_ms(const struct ls_redis_lane *lane, int64_t now_ms)
         if (conn->state == LS_REDIS_CONNECTING || conn->state == LS_REDIS_GREETING)
             at_ms = conn->deadline_ms;
         else if (node->n_sent > 0)
-            at_ms = node->progress_ms + lane->cluster->options.request_timeout_ms;
+            at_ms = patience_ends_ms(lane, node);
         if (at_ms < due_ms)
             due_ms = at_ms;
     }

@@ -15,6 +15,9 @@
 #include "base/err.h"
 #include "schema/schema.h"
 
+/* An answer that comes in pieces has so many request_timeout_ms in all. */
+enum { LS_ANSWER_TIMES = 2 };
+
 enum ls_sink_kind { LS_SINK_MYSQL, LS_SINK_REDIS, LS_SINK_ES };
 const char *ls_sink_kind_name(enum ls_sink_kind kind); /* "mysql", "redis", "elasticsearch" */
 

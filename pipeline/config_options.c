@@ -291,7 +291,8 @@ static const struct ls_option sink_options[] = {
      .min = 100,
      .max = 3600000,
      .defaults = EACH(30000),
-     .meaning = "Milliseconds until a request without an answer is given up and sent again."},
+     .meaning = "Milliseconds until a request without an answer is given up and sent again; one "
+                "whose answer comes in pieces (MySQL, Redis) has twice that in all."},
 };
 
 static const struct ls_option server_options[] = {

@@ -25,11 +25,21 @@ struct ls_mysql {
 /*
  * Connects and sets and checks the session. Waits at most connect_timeout_ms to connect and
  * request_timeout_ms for any answer later (both rounded up to seconds, which is what the client
- * library has). On -1 the connection is closed; err is RETRY for an outage, FATAL for wrong
- * credentials, TLS or settings. A connection that is open is closed first.
+ * library has), and twice that for the whole of an answer that comes in pieces; afterwards none is
+ * hurried (ls_mysql_rest). On -1 the connection is closed; err is RETRY for an outage, FATAL for
+ * wrong credentials, TLS or settings. A connection that is open is closed first.
  */
 int ls_mysql_connect(struct ls_mysql *mysql, const struct ls_sink_config *config,
                      const struct ls_mysql_server *server, struct ls_err *err);
+
+/*
+ * What this thread asks from now on, of any connection, must be answered within
+ * LS_ANSWER_TIMES x request_timeout_ms, else the connection is lost (CR_SERVER_LOST): the library's
+ * own timeout is one of each read, and a peer that sends a byte now and then is never late by it.
+ * Call it again for each question; ls_mysql_rest ends it.
+ */
+void ls_mysql_hurry(const struct ls_sink_config *config);
+void ls_mysql_rest(void);
 
 /* Closes; safe on a zeroed or closed one. An open transaction is rolled back by the server. */
 void ls_mysql_close(struct ls_mysql *mysql);

@@ -106,6 +106,14 @@ class Links:
             self.assertTrue(all(node.toxics() for node in self.links.nodes), trickle)
         self.assertEqual(self.settled()["retried"], 0)
 
+    def test_an_answer_that_comes_byte_by_byte_is_given_up(self):
+        """No byte is ever late, and together they would take minutes."""
+        with self.links.each("slicer", 1, 300_000, streams=(proxy.DOWN,)):
+            self.publish()
+            self.wait_retried()
+        self.settled()
+        self.assertGreater(self.count("connections"), self.connections)
+
     def test_connections_that_are_reset_are_made_again_and_nothing_is_lost(self):
         with self.links.each("reset_peer"):
             self.publish()
