@@ -23,6 +23,7 @@ import subprocess
 import threading
 
 import harness
+import relay
 
 _number = itertools.count(1)
 TABLE = "lockstep_drops"
@@ -78,17 +79,7 @@ class Relay:
             except OSError:
                 return
             server = socket.create_connection(("127.0.0.1", self.target))
-            for a, b in ((client, server), (server, client)):
-                threading.Thread(target=self._pass_on, args=(a, b), daemon=True).start()
-
-    @staticmethod
-    def _pass_on(source, target):
-        with contextlib.suppress(OSError):
-            while data := source.recv(65536):
-                target.sendall(data)
-        for link in (source, target):
-            with contextlib.suppress(OSError):
-                link.shutdown(socket.SHUT_RDWR)
+            relay.join(client, server)
 
 
 class Namespace(contextlib.ExitStack):

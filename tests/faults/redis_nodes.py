@@ -16,6 +16,7 @@ import harness
 import own
 import redis
 import redis.crc
+import relay
 import stores
 import support
 
@@ -145,17 +146,7 @@ class Door:
                     client.close()
                     continue
                 self.links |= {client, server}
-            for a, b in ((client, server), (server, client)):
-                threading.Thread(target=self._pass_on, args=(a, b), daemon=True).start()
-
-    @staticmethod
-    def _pass_on(source, target):
-        with contextlib.suppress(OSError):
-            while data := source.recv(65536):
-                target.sendall(data)
-        for link in (source, target):
-            with contextlib.suppress(OSError):
-                link.shutdown(socket.SHUT_RDWR)
+            relay.join(client, server)
 
 
 class Cluster(contextlib.ExitStack):

@@ -44,6 +44,20 @@ def show_good(server):
     certificates.install(servers.INSTANCE, server, "good")
 
 
+@contextlib.contextmanager
+def restarted_with_another_password(name):
+    """The server takes another password than the file tells; started again with that one after."""
+    path = certificates.password_file(servers.INSTANCE)
+    before = path.read_text(encoding="ascii")
+    path.write_text(f"{WRONG}\n", encoding="ascii")
+    servers.restart(name)
+    path.write_text(before, encoding="ascii")
+    try:
+        yield
+    finally:
+        servers.restart(name)
+
+
 class Tls:
     """What is the same for every store. One worker lives through all tests of a class."""
 
@@ -244,17 +258,8 @@ class ElasticsearchTls(Tls, unittest.TestCase):
         sink["user"] = "lockstep"
         sink["password_file"] = str(certificates.password_file(servers.INSTANCE))
 
-    @contextlib.contextmanager
     def other_password(self):
-        path = certificates.password_file(servers.INSTANCE)
-        before = path.read_text(encoding="ascii")
-        path.write_text(f"{WRONG}\n", encoding="ascii")
-        servers.restart("es-tls")
-        path.write_text(before, encoding="ascii")
-        try:
-            yield
-        finally:
-            servers.restart("es-tls")
+        return restarted_with_another_password("es-tls")
 
     def encrypted(self):
         """httpd's log of requests has the protocol that each came by."""
@@ -336,17 +341,8 @@ class KafkaTls(LogBehindTls, unittest.TestCase):
     entity = "tlskafka"
     PROTOCOLS = ("SSL", "SASL_SSL")
 
-    @contextlib.contextmanager
     def other_password(self):
-        path = certificates.password_file(servers.INSTANCE)
-        before = path.read_text(encoding="ascii")
-        path.write_text(f"{WRONG}\n", encoding="ascii")
-        servers.restart("kafka-tls")
-        path.write_text(before, encoding="ascii")
-        try:
-            yield
-        finally:
-            servers.restart("kafka-tls")
+        return restarted_with_another_password("kafka-tls")
 
     @contextlib.contextmanager
     def certificate(self, kind):
