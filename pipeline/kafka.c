@@ -19,7 +19,7 @@
 #include "pipeline/kafka_property.h"
 #include "pipeline/kafka_refusal.h"
 
-enum { TROUBLE_LOG_MS = 10000, END_S = 5, LEADER_MS = 5000, LEADER_AGAIN_MS = 50 };
+enum { TROUBLE_LOG_MS = 10000, END_S = 5, LEADER_MS = 5000, LEADER_AGAIN_MS = 50, WAKE_MS = 500 };
 
 /*
  * librdkafka tells of every attempt to reach every broker; while Kafka is down one line in a while
@@ -266,14 +266,45 @@ static bool is_without_leader(rd_kafka_resp_err_t code)
            code == RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE;
 }
 
+/*
+ * What stands at that end of the partition, RD_KAFKA_OFFSET_BEGINNING or RD_KAFKA_OFFSET_END.
+ * Rejected: rd_kafka_query_watermark_offsets, which waits for as long as the broker is away,
+ * whatever the timeout (librdkafka before 2.3).
+ */
+static rd_kafka_resp_err_t ask_offset(rd_kafka_t *client, const char *topic, int32_t partition,
+                                      int64_t which, int timeout_ms, int64_t *ret)
+{
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+    rd_kafka_topic_partition_list_add(list, topic, partition)->offset = which;
+    rd_kafka_resp_err_t code = rd_kafka_offsets_for_times(client, list, timeout_ms);
+    if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
+        code = list->elems[0].err;
+    if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
+        *ret = list->elems[0].offset;
+    rd_kafka_topic_partition_list_destroy(list);
+    return code;
+}
+
+int ls_kafka_wake(rd_kafka_t *client, const char *topic, int32_t partition)
+{
+    int64_t end;
+    return ask_offset(client, topic, partition, RD_KAFKA_OFFSET_END, WAKE_MS, &end) ==
+                   RD_KAFKA_RESP_ERR_NO_ERROR
+               ? 0
+               : -1;
+}
+
 int ls_kafka_range(rd_kafka_t *client, const char *topic, int32_t partition, int64_t *ret_first,
                    int64_t *ret_end, struct ls_err *err)
 {
     int64_t first = 0, end = 0, until_ms = ls_mono_ms() + LEADER_MS;
     rd_kafka_resp_err_t code;
     for (;;) {
-        code = rd_kafka_query_watermark_offsets(client, topic, partition, &first, &end,
-                                                LS_KAFKA_TIMEOUT_MS);
+        code = ask_offset(client, topic, partition, RD_KAFKA_OFFSET_BEGINNING, LS_KAFKA_TIMEOUT_MS,
+                          &first);
+        if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
+            code = ask_offset(client, topic, partition, RD_KAFKA_OFFSET_END, LS_KAFKA_TIMEOUT_MS,
+                              &end);
         if (!is_without_leader(code) || ls_mono_ms() >= until_ms)
             break;
         poll(NULL, 0, LEADER_AGAIN_MS);

@@ -65,6 +65,14 @@ int ls_kafka_range(rd_kafka_t *client, const char *topic, int32_t partition, int
                    int64_t *ret_end, struct ls_err *err);
 
 /*
+ * Wakes librdkafka's thread of the partition's broker, by a small request to it: one whose queue
+ * was full, or that was idle when a partition was assigned, may sleep for up to a second before it
+ * looks again (librdkafka 2.0.2; measured: 1.0 s without, 0.03 s with). Waits for the answer, at
+ * most half a second. -1: no answer, so the broker is not asleep but away.
+ */
+int ls_kafka_wake(rd_kafka_t *client, const char *topic, int32_t partition);
+
+/*
  * Number of partitions of a topic; 0 when the topic is not there (not an error).
  */
 int ls_kafka_partitions(rd_kafka_t *client, const char *topic, int32_t *ret, struct ls_err *err);

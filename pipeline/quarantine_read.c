@@ -7,7 +7,6 @@
 
 enum {
     POLL_MS = 20,
-    WAKE_MS = 500,
     SLICE_KEYS = 1 << 18, /* positions that are looked at in one reading: 16 MiB at most */
     FIRST_CAP = 1024,
 };
@@ -87,13 +86,6 @@ static int assign(const struct ls_quarantine_scan *scan, const int64_t *from, in
                                               : ls_kafka_err(err, code, "reading %s", scan->topic);
 }
 
-/* Any request to the broker wakes librdkafka's thread, which may sleep over a new assignment. */
-static void wake_broker(const struct ls_quarantine_scan *scan)
-{
-    int64_t first, end;
-    rd_kafka_query_watermark_offsets(scan->consumer, scan->topic, 0, &first, &end, WAKE_MS);
-}
-
 /* One message or event. Says whether its partition has ended; -1 when each() wants no more. */
 static int take(const struct ls_quarantine_scan *scan, const rd_kafka_message_t *message,
                 ls_quarantine_message_fn *each, void *opaque)
@@ -134,7 +126,7 @@ int ls_quarantine_scan_run(const struct ls_quarantine_scan *scan, const int64_t 
         } else if (ls_mono_ms() - moved_ms > LS_KAFKA_TIMEOUT_MS) {
             rc = ls_kafka_err(err, RD_KAFKA_RESP_ERR__TIMED_OUT, "reading %s", scan->topic);
         } else if (message == NULL) {
-            wake_broker(scan);
+            ls_kafka_wake(scan->consumer, scan->topic, 0);
         }
         if (message != NULL)
             rd_kafka_message_destroy(message);

@@ -10,8 +10,6 @@
 #include "pipeline/kafka.h"
 #include "pipeline/topics.h"
 
-enum { WAKE_MS = 500 };
-
 struct ls_source {
     rd_kafka_t *client;
     bool in_group;
@@ -293,11 +291,7 @@ void ls_source_commit(struct ls_source *source, const int32_t *partitions, const
 
 int ls_source_wake(struct ls_source *source, int32_t partition)
 {
-    int64_t first, end;
-    return rd_kafka_query_watermark_offsets(source->client, source->topic, partition, &first, &end,
-                                            WAKE_MS) == RD_KAFKA_RESP_ERR_NO_ERROR
-               ? 0
-               : -1;
+    return ls_kafka_wake(source->client, source->topic, partition);
 }
 
 int64_t ls_source_cached_end(struct ls_source *source, int32_t partition)

@@ -79,11 +79,8 @@ void ls_source_commit(struct ls_source *source, const int32_t *partitions, const
                       size_t n);
 
 /*
- * Wakes librdkafka's thread of the partition's broker, by a small request to it. A thread whose
- * queue was full, or that was idle when the partition was begun, may sleep for up to a second
- * before it looks again (librdkafka 2.0.2); when the queue has run empty, that second is lost.
- * Waits for the answer, at most half a second; call it seldom. -1: no answer, so the broker is not
- * asleep but away.
+ * ls_kafka_wake for a partition that was begun: when its queue has run empty, the second that its
+ * broker's thread sleeps is lost. Call it seldom.
  */
 int ls_source_wake(struct ls_source *source, int32_t partition);
 

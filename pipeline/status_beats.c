@@ -14,7 +14,7 @@
 #include "pipeline/status_internal.h"
 #include "pipeline/topics.h"
 
-enum { POLL_MS = 20, STALL_MS = 10 * 1000, WAKE_MS = 500 };
+enum { POLL_MS = 20, STALL_MS = 10 * 1000 };
 
 static const char *const names[] = {
     [LS_SINK_STARTING] = "STARTING", [LS_SINK_RUNNING] = "RUNNING", [LS_SINK_WAITING] = "WAITING",
@@ -148,10 +148,7 @@ int ls_status_follow(struct ls_status *status, struct ls_err *err)
             if (ls_mono_ms() - heard_ms > STALL_MS)
                 return ls_kafka_err(err, RD_KAFKA_RESP_ERR__TIMED_OUT, "reading %s",
                                     LS_TOPIC_CONTROL);
-            /* As in status_lag.c: a request wakes librdkafka's thread of an idle broker. */
-            int64_t first, end;
-            rd_kafka_query_watermark_offsets(status->follower, LS_TOPIC_CONTROL, 0, &first, &end,
-                                             WAKE_MS);
+            ls_kafka_wake(status->follower, LS_TOPIC_CONTROL, 0);
             continue;
         }
         if (message->err == RD_KAFKA_RESP_ERR_NO_ERROR) {

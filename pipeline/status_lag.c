@@ -16,7 +16,7 @@
 #include "pipeline/topics.h"
 #include "schema/key.h"
 
-enum { REQUEST_MS = 10 * 1000, PEEK_MS = 3000, POLL_MS = 20, WAKE_MS = 500 };
+enum { REQUEST_MS = 10 * 1000, PEEK_MS = 3000, POLL_MS = 20 };
 
 const struct ls_status_log *ls_status_log_of(const struct ls_status *status,
                                              const struct ls_entity_config *entity)
@@ -147,18 +147,13 @@ static rd_kafka_t *peeker_of(struct ls_status *status, struct ls_err *err)
     return status->peeker;
 }
 
-/*
- * librdkafka's thread of an idle broker may sleep for up to a second over a new assignment; any
- * request to that broker wakes it (measured: 1.0 s without, 0.03 s with).
- */
 static void wake_broker(rd_kafka_t *peeker, const char *topic, const struct ls_status_log *log,
                         const bool *seen)
 {
     for (int32_t p = 0; p < log->entity->partitions; p++) {
-        int64_t first, end;
         if (seen[p])
             continue;
-        rd_kafka_query_watermark_offsets(peeker, topic, p, &first, &end, WAKE_MS);
+        ls_kafka_wake(peeker, topic, p);
         return;
     }
 }

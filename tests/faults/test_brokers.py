@@ -135,7 +135,7 @@ class ThreeBrokers(unittest.TestCase):
             90,
         )
         self.assertFalse(now["fine"])
-        self.assertIn("no leader", story.lockstep("status", expect=None).stdout.decode())
+        self.assertIn("no leader", story.lockstep("status", expect=None).stdout)
 
     def test_partitions_whose_only_broker_is_away_wait_and_the_others_go_on(self):
         self.begin("spread", replication=3)  # lockstep.control is on every broker from here on

@@ -11,7 +11,8 @@
 
 TestSuite(leaders, .init = instance_start, .fini = instance_stop, .timeout = 120);
 
-enum { AWAY = 2, TIMEOUT_MS = 10000, BRIEF_MS = 5000 };
+/* Longer than a test may take: who waits in vain is caught by the suite's limit. */
+enum { AWAY = 2, TIMEOUT_MS = 300000 };
 
 static void set_leader(const char *topic, int32_t partition, bool led)
 {
@@ -41,10 +42,27 @@ Test(leaders, who_has_one_is_told_for_each_partition)
     rd_kafka_destroy(client);
 }
 
+Test(leaders, a_broker_that_went_away_is_not_waited_for_until_it_is_back)
+{
+    rd_kafka_t *client = open_client();
+    int64_t first, end;
+    struct ls_err err = {0};
+    cr_assert_eq(ls_kafka_wake(client, STATE, 0), 0);
+    rd_kafka_mock_broker_set_down(mock.cluster, 1);
+    for (int i = 0; i < 5; i++) /* also by a request that was on its way */
+        cr_expect_eq(ls_kafka_wake(client, STATE, 0), -1);
+    cr_expect_eq(ls_kafka_range(client, STATE, 0, &first, &end, &err), -1);
+    cr_expect_eq(err.class, LS_ERR_RETRY, "%s", err.text);
+    rd_kafka_mock_broker_set_up(mock.cluster, 1);
+    while (ls_kafka_wake(client, STATE, 0) < 0)
+        ;
+    rd_kafka_destroy(client);
+}
+
 Test(leaders, the_others_are_asked_and_soon_answered)
 {
     static const int32_t numbers[FAKE_PARTITIONS] = {0, 1, 2, 3};
-    int64_t firsts[FAKE_PARTITIONS], ends[FAKE_PARTITIONS], since_ms = ls_mono_ms();
+    int64_t firsts[FAKE_PARTITIONS], ends[FAKE_PARTITIONS];
     struct ls_log_position positions[FAKE_PARTITIONS];
     const struct ls_log_position *wrong = NULL;
     struct ls_err err = {0};
@@ -65,7 +83,6 @@ Test(leaders, the_others_are_asked_and_soon_answered)
         cr_expect_eq(firsts[p], p == AWAY ? -1 : 0);
         cr_expect_eq(ends[p], p == AWAY ? -1 : 1);
     }
-    cr_expect_lt(ls_mono_ms() - since_ms, BRIEF_MS, "the one that is away was waited for");
     rd_kafka_destroy(client);
 }
 
@@ -88,7 +105,6 @@ Test(leaders, the_genesis_of_the_others_stands_for_the_log)
     struct ls_genesis genesis[FAKE_PARTITIONS];
     bool asked[FAKE_PARTITIONS];
     struct ls_err err = {0};
-    int64_t since_ms = ls_mono_ms();
     set_leader(STATE, 0, false);
     cr_assert_eq(ls_kafka_genesis_asked(&mock.config, &mock.entity, genesis, asked, &err), 0, "%s",
                  err.text);
@@ -98,7 +114,6 @@ Test(leaders, the_genesis_of_the_others_stands_for_the_log)
         cr_expect_str_eq(genesis[p].uuid, UUID);
         cr_expect_eq(genesis[p].at_ms == 0, p == 0);
     }
-    cr_expect_lt(ls_mono_ms() - since_ms, BRIEF_MS);
     cr_expect_eq(ls_kafka_genesis(&mock.config, &mock.entity, genesis, &err), -1,
                  "who needs all of them is told which one is away");
     cr_expect(strstr(err.text, STATE "/0 has no leader"), "%s", err.text);
