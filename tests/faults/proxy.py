@@ -239,7 +239,8 @@ class Group:
 def redis_cluster(name):
     """A Redis Cluster of the stack behind proxies: its nodes tell clients the proxies' addresses.
 
-    Everybody who asks the cluster where its nodes are is sent there, for as long as it lasts.
+    Everybody who asks the cluster where its nodes are is sent there, for as long as it lasts, also
+    after a node was started again.
     """
     procs = servers.procs(name)
     with contextlib.ExitStack() as stack:
@@ -257,7 +258,9 @@ def _announce(procs, ports, value):
         for proc, port in zip(procs, ports):
             node = Connection(proc.ports["redis"], password)
             stack.callback(node.close)
-            node.call("CONFIG", "SET", "cluster-announce-port", port if value is None else value)
+            announced = port if value is None else value
+            node.call("CONFIG", "SET", "cluster-announce-port", announced)
+            servers.EXTRA_ARGS[proc.name] = ["--cluster-announce-port", str(announced)]
             nodes.append(node)
 
         def told():

@@ -24,6 +24,9 @@ END_TIMEOUT_S = 20.0
 
 INSTANCE = Instance(os.environ.get("LOCKSTEP_STACK") or "local")
 
+# By node: what a test wants it to be started with, beside the settings that the stack gives it.
+EXTRA_ARGS = {}
+
 
 def chosen(name):
     """(server, procs) of a name."""
@@ -92,6 +95,7 @@ def start(name, ready=True):
         server.prepare()
         for proc in wanted:
             if proc.pid() is None:
+                proc.argv = [*proc.argv, *EXTRA_ARGS.get(proc.name, ())]
                 proc.start()
     if ready:
         wait_ready(name)

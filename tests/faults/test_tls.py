@@ -327,8 +327,7 @@ class LogBehindTls:
             self.is_told(self.story.config, *texts)
             refused = self.publish(expect=2).stderr.decode()
             self.assertIn(texts[0], refused)
-            worker = self.story.worker()
-            self.addCleanup(worker.__exit__)
+            worker = self.enterContext(self.story.worker())
             worker.wait_for_log(texts[0])
             self.assertIsNone(worker.process.poll())
         now = self.story.settle()[self.sink]
