@@ -19,7 +19,8 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "live")]
 
-import config  # pylint: disable=wrong-import-position
+import c_tests  # pylint: disable=wrong-import-position
+import config
 import outcome
 import stack
 from instance import MARKER, Instance, StackError
@@ -201,6 +202,16 @@ class Runner(unittest.TestCase):
                 self.assertEqual(run.returncode, 1 if failed else 0)
                 told = json.loads(summary.read_text(encoding="utf-8"))
                 self.assertEqual((told["passed"], told["failed"]), (passed, failed))
+
+
+    def test_a_leak_is_ours_if_any_code_but_the_frameworks_is_named(self):
+        theirs = (
+            "    #0 0x7f2f678b83b7 in __interceptor_calloc asan_malloc_linux.cpp:77\n"
+            "    #1 0x7f2f67faf332  (/lib/x86_64-linux-gnu/libcriterion.so.3+0x1a332)\n"
+        )
+        self.assertFalse(c_tests.is_ours(theirs))
+        self.assertTrue(c_tests.is_ours(theirs + "    #2 0x55fc55f7a0e0 in ls_buf_append buf.c:9\n"))
+        self.assertTrue(c_tests.is_ours("a report of another form"))
 
 
 class Outcomes(unittest.TestCase):
