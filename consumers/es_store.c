@@ -5,13 +5,20 @@
  */
 #include "consumers/es_store.h"
 
+#include <poll.h>
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "consumers/es_incarnation.h"
 #include "consumers/es_marks.h"
 #include "pipeline/es_errors.h"
 
-enum { PAGE_DOCS = 1000 };
+enum {
+    PAGE_DOCS = 1000,
+    MARKS_PATIENCE_MS = 10 * 1000, /* how long refused marks are sent again, at these intervals */
+    MARKS_AGAIN_MS = 100,
+    MARKS_AGAIN_MAX_MS = 1000,
+};
 
 static int es_open(const struct ls_sink_config *config, struct ls_store **ret, struct ls_err *err)
 {
@@ -174,36 +181,58 @@ static int es_read_marks(struct ls_store *opaque, struct ls_mark *marks, size_t 
     return 0;
 }
 
+/*
+ * Writes n marks unguarded, in one request. Those that were not written stand in
+ * marks[0..*ret_left) then. -1 when any was not.
+ */
+static int write_marks(struct es_store *store, const char *home, struct ls_es_mark *marks, size_t n,
+                       size_t *ret_left, struct ls_err *err)
+{
+    LS_CLEANUP_FREE enum ls_es_mark_result *results = ls_calloc(n, sizeof(*results));
+    size_t left = 0;
+    ls_buf_clear(&store->body);
+    for (size_t i = 0; i < n; i++)
+        ls_es_marks_write(&marks[i].mark, home, NULL, &store->body);
+    if (ls_es_ask(store, "/_bulk?" LS_ES_MARKS_FILTER, NULL, err) != 0 ||
+        ls_es_marks_written(store->reply.data, store->reply.len, marks, results, n, err) != 0)
+        return -1;
+    for (size_t i = 0; i < n; i++)
+        if (results[i] != LS_ES_MARK_WRITTEN)
+            marks[left++] = marks[i];
+    *ret_left = left;
+    if (left > 0 && err->class == LS_ERR_NONE) /* a conflict, though there was no guard */
+        ls_err_set(err, LS_ERR_RETRY, 409, "another writer is at the marks");
+    return left > 0 ? -1 : 0;
+}
+
+/*
+ * A node whose queue is short refuses some marks of each request, since each shard's are a task of
+ * its own: those that it refused go again.
+ */
 static int es_reset_marks(struct ls_store *opaque, const struct ls_mark *marks, size_t n,
                           struct ls_err *err)
 {
     struct es_store *store = (struct es_store *)opaque;
     if (n == 0)
         return 0;
-    LS_CLEANUP_FREE struct ls_es_mark *written = ls_calloc(n, sizeof(*written));
-    LS_CLEANUP_FREE enum ls_es_mark_result *results = ls_calloc(n, sizeof(*results));
+    LS_CLEANUP_FREE struct ls_es_mark *left = ls_calloc(n, sizeof(*left));
     struct ls_es_incarnation inc;
     if (ask_incarnation(store, &inc, err) != 0)
         return -1;
-    ls_buf_clear(&store->body);
-    for (size_t i = 0; i < n; i++) {
-        ls_es_marks_write(&marks[i], inc.home, NULL, &store->body);
-        written[i].mark = marks[i];
+    for (size_t i = 0; i < n; i++)
+        left[i].mark = marks[i];
+    int64_t until_ms = ls_mono_ms() + MARKS_PATIENCE_MS;
+    struct ls_err why = {0};
+    for (unsigned attempt = 0; write_marks(store, inc.home, left, n, &n, &why) != 0 &&
+                               why.class == LS_ERR_RETRY && ls_mono_ms() < until_ms;
+         attempt++) {
+        poll(NULL, 0, (int)ls_backoff_ms(attempt, MARKS_AGAIN_MS, MARKS_AGAIN_MAX_MS));
+        why = (struct ls_err){0};
     }
     ls_es_incarnation_free(&inc);
-    if (ls_es_ask(store, "/_bulk?" LS_ES_MARKS_FILTER, NULL, err) != 0)
-        return -1;
-    struct ls_err worst = {0};
-    int rc = ls_es_marks_written(store->reply.data, store->reply.len, written, results, n, &worst);
-    for (size_t i = 0; rc == 0 && i < n; i++)
-        if (results[i] != LS_ES_MARK_WRITTEN)
-            rc = -1;
-    if (rc == 0)
+    if (why.class == LS_ERR_NONE)
         return 0;
-    if (worst.class == LS_ERR_NONE) /* an unguarded write met a conflict: another one beside it */
-        ls_err_set(&worst, LS_ERR_RETRY, 409, "another writer is at the marks");
-    if (err != NULL)
-        *err = worst;
+    *err = why;
     return ls_err_prefix(err, "marks in index %s", store->config->index);
 }
 

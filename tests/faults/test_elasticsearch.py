@@ -205,6 +205,19 @@ class FullQueue(unittest.TestCase):
             self.assertEqual(now["applied"] + now["superseded"] + now["stale"], 6000, now)
 
 
+class BusyAtFirst(unittest.TestCase):
+    def test_schema_apply_writes_the_first_marks_though_the_node_refuses_load_for_a_moment(self):
+        refused = injector.answer(429, "es_rejected_execution_exception")
+        with Injector(spare.port) as proxy:
+            with ElasticStory("esbusy", spare, proxy.port, apply=False) as story:
+                with proxy.spoil(refused, injector.bulks, times=3):
+                    story.make()
+                self.assertEqual(proxy.answered[429], 3)
+                story.more()
+                with story.worker():
+                    story.settled()
+
+
 class RefusedDocuments(unittest.TestCase):
     """A mapping that somebody has added to: `points` is copied to a field that is too narrow for some."""
 
