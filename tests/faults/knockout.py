@@ -12,6 +12,7 @@ reason run, where names are given:
       replace: "if (false)"                     # is replaced by this
       why: a mark is never written over one that is not the last seen
       servers: [kafka, redis-a]                 # optional: all that the test needs; else the nine
+      also: {file: …, find: …, replace: …}      # optional: where a second handler would do as well
 
 The tree is copied once, next to the downloads, and built there, so that a knockout compiles one
 file and links; the checkout itself is never touched. Each knockout gets a fresh stack
@@ -44,7 +45,8 @@ sys.path.insert(0, str(ROOT / "tests" / "stack"))
 from instance import cache_root, locked  # noqa: E402
 
 ENTRIES = ROOT / "tests" / "faults" / "knockouts"
-KEYS = {"test", "file", "find", "replace", "why"}
+EDIT = {"file", "find", "replace"}
+KEYS = EDIT | {"test", "why"}
 TARGETS = ("cli/lockstep", "cli/lockstep-link", "tests/gen/gen-members")
 HASTY, PATIENT = "0.5", "1"  # a test that fails mostly waits in vain
 TEST_TIMEOUT_S = 900
@@ -67,6 +69,13 @@ class Entry:
     replace: str
     why: str
     servers: tuple = ()
+    also: dict = None
+
+    @property
+    def edits(self):
+        """(file, find, replace) of all that is taken out."""
+        second = [(self.also["file"], self.also["find"], self.also["replace"])] if self.also else []
+        return [(self.file, self.find, self.replace), *second]
 
     @property
     def title(self):
@@ -75,7 +84,8 @@ class Entry:
     @property
     def identity(self):
         """What a report knows it by: an entry that was changed is another."""
-        return {key: getattr(self, key) for key in ("area", *sorted(KEYS))}
+        known = {key: getattr(self, key) for key in ("area", *sorted(KEYS))}
+        return {**known, "also": self.also} if self.also else known
 
     def matches(self, names):
         text = f"{self.title} {self.test}"
@@ -87,10 +97,13 @@ def read_entries():
     for path in sorted(ENTRIES.glob("*.yaml")):
         for number, item in enumerate(yaml.safe_load(path.read_text(encoding="utf-8")) or [], 1):
             where = f"{path.name}, entry {number}"
-            if not isinstance(item, dict) or not KEYS <= set(item) <= KEYS | {"servers"}:
-                raise Trouble(f"{where}: expected exactly {', '.join(sorted(KEYS))}, and servers")
-            servers = tuple(item.pop("servers", ()))
-            found.append(Entry(path.stem, **{k: str(v) for k, v in item.items()}, servers=servers))
+            if not isinstance(item, dict) or not KEYS <= set(item) <= KEYS | {"servers", "also"}:
+                raise Trouble(f"{where}: expected {', '.join(sorted(KEYS))}; servers and also")
+            servers, also = tuple(item.pop("servers", ())), item.pop("also", None)
+            if also is not None and set(also) != EDIT:
+                raise Trouble(f"{where}: also: expected exactly {', '.join(sorted(EDIT))}")
+            words = {k: str(v) for k, v in item.items()}
+            found.append(Entry(path.stem, **words, servers=servers, also=also))
     return found
 
 
@@ -152,25 +165,35 @@ class Copy:
 class Without:
     def __init__(self, copy, entry):
         self.copy, self.entry = copy, entry
-        self.path = copy.tree / entry.file
+        self.before = {}  # by path: what stood there
 
     def __enter__(self):
-        if not self.path.is_file():
-            raise Trouble(f"there is no {self.entry.file}")
-        self.before = self.path.read_text(encoding="utf-8")
-        times = self.before.count(self.entry.find)
-        if times != 1:
-            raise Trouble(f"its text is there {times} times in {self.entry.file}, not once")
-        changed = self.before.replace(self.entry.find, self.entry.replace)
-        self.path.write_text(changed, encoding="utf-8")
+        try:
+            for edit in self.entry.edits:
+                self._take_out(*edit)
+        except Trouble:
+            self.__exit__()
+            raise
         try:
             self.copy.compile()
         except Trouble as trouble:
             self.__exit__()
             raise Trouble(f"does not build without it: {trouble}") from None
 
+    def _take_out(self, file, find, replace):
+        path = self.copy.tree / file
+        if not path.is_file():
+            raise Trouble(f"there is no {file}")
+        text = path.read_text(encoding="utf-8")
+        times = text.count(find)
+        if times != 1:
+            raise Trouble(f"its text is there {times} times in {file}, not once")
+        self.before.setdefault(path, text)
+        path.write_text(text.replace(find, replace), encoding="utf-8")
+
     def __exit__(self, *exc):
-        self.path.write_text(self.before, encoding="utf-8")
+        for path, text in self.before.items():
+            path.write_text(text, encoding="utf-8")
 
 
 class Runner:

@@ -296,10 +296,11 @@ class Knockouts(unittest.TestCase):
         entries = knockout.read_entries()
         self.assertGreater(len(entries), 100)
         times = {
-            f"{entry.title} ({entry.test})": (knockout.ROOT / entry.file)
+            f"{entry.title} ({entry.test}): {file}": (knockout.ROOT / file)
             .read_text(encoding="utf-8")
-            .count(entry.find)
+            .count(find)
             for entry in entries
+            for file, find, _ in entry.edits
         }
         self.assertEqual({title: n for title, n in times.items() if n != 1}, {})
 
