@@ -190,21 +190,35 @@ class Asleep(Failover):
 
 
 class TakenOver(unittest.TestCase):
+    """The address of a master, of which the cluster knows nothing else, leads elsewhere for a while."""
+
+    def setUp(self):
+        self.door = Door()
+        self.addCleanup(self.door.close)
+        behind_door = {"cluster-announce-port": self.door.port}
+        self.cluster = Cluster(3, 1, node_options=lambda n: behind_door if n == 1 else {})
+        self.master, self.replica = self.cluster.masters[1], self.cluster.replicas[1]
+        self.door.open_to(self.master.port)
+        self.enterContext(self.cluster)
+
     def test_an_address_that_leads_to_a_replica_for_a_while_is_retried(self):
-        door = Door()
-        self.addCleanup(door.close)
-        behind_door = {"cluster-announce-port": door.port}
-        cluster = Cluster(3, 1, node_options=lambda n: behind_door if n == 1 else {})
-        master, replica = cluster.masters[1], cluster.replicas[1]
-        door.open_to(master.port)
-        with cluster:
-            with cluster.story("door") as story, story.worker() as worker:
-                story.publish(members=300, events=600, seed=1)
-                story.wait_caught_up()
-                door.open_to(replica.port, read_only=True)
-                story.publish(members=300, events=600, seed=2)
-                wait_until(lambda: replica.errors("READONLY"), "the replica refuses to write")
-                door.open_to(master.port)
+        with self.cluster.story("door") as story, story.worker() as worker:
+            story.publish(members=300, events=600, seed=1)
+            story.wait_caught_up()
+            self.door.open_to(self.replica.port, read_only=True)
+            story.publish(members=300, events=600, seed=2)
+            wait_until(lambda: self.replica.errors("READONLY"), "the replica refuses to write")
+            self.door.open_to(self.master.port)
+            story.finish(self)
+            self.assertNotIn("state=HALTED", worker.log())
+
+    def test_a_worker_that_starts_where_an_address_leads_to_a_replica_waits_and_says_so(self):
+        with self.cluster.story("doorstart") as story:
+            story.publish(members=300, events=600, seed=1)
+            self.door.open_to(self.replica.port, read_only=True)
+            with story.worker() as worker:
+                worker.wait_for_log("is a replica now")
+                self.door.open_to(self.master.port)
                 story.finish(self)
                 self.assertNotIn("state=HALTED", worker.log())
 
