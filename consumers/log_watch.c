@@ -3,9 +3,9 @@
  * grow beyond what a sink has read before anything tells of it, and its records would then be taken
  * for the ones that belong at those offsets. So when records come, at most once a second, the
  * broker is asked whether anything at or before the low watermark is younger than what was read
- * there, and less often whether the genesis records are still the oldest. It is one request to each
- * broker, on the producer's connections, where no fetch holds it up. Records that come after a
- * pause are therefore never applied unasked. What is younger and no record, the end of a
+ * there, and less often also whether the genesis records are still the oldest. Each is one request
+ * to each broker, on the producer's connections, where no fetch holds it up. Records that come
+ * after a pause are therefore never applied unasked. What is younger and no record, the end of a
  * transaction, is read once and remembered until the genesis is asked for again, as reading takes a
  * consumer of its own. A partition without a leader is left out, as it delivers nothing; records of
  * it that came before have to wait until it can be asked.
@@ -26,7 +26,10 @@ enum {
     TIMEOUT_MS = 5000, /* of each of the few requests that the instance's loop waits for */
 };
 
-/* What this instance knows of each partition that it reads; returns how many. */
+/*
+ * What this instance knows of each partition that it reads: where it has read to, or where nothing
+ * is known of that, and with `genesis` for all, their beginnings. Returns how many.
+ */
 static size_t known_positions(const struct ls_instance *instance, bool genesis,
                               struct ls_log_position *positions)
 {
@@ -57,12 +60,9 @@ static int32_t find_unasked(const struct ls_instance *instance, const struct ls_
     return -1;
 }
 
-int ls_log_watch(struct ls_instance *instance, const struct ls_batch *batch, struct ls_err *err)
+/* Asks of all positions, or of all beginnings. */
+static int check(struct ls_instance *instance, bool genesis, struct ls_err *err)
 {
-    int64_t now_ms = ls_mono_ms();
-    if (now_ms < instance->next_watch_ms && find_unasked(instance, batch) < 0)
-        return 0;
-    bool genesis = now_ms >= instance->next_genesis_ms;
     LS_CLEANUP_FREE struct ls_log_position *positions =
         ls_calloc((size_t)instance->n_partitions, sizeof(*positions));
     size_t n = known_positions(instance, genesis, positions);
@@ -74,9 +74,21 @@ int ls_log_watch(struct ls_instance *instance, const struct ls_batch *batch, str
         return ls_startup_refuse_log(instance, wrong, err);
     for (size_t i = 0; i < n; i++) {
         struct ls_partition *partition = &instance->partitions[positions[i].partition];
-        partition->unasked = !positions[i].asked;
+        partition->unasked = !positions[i].asked || (genesis && partition->unasked);
         partition->clean = genesis ? 0 : positions[i].clean; /* read again once */
     }
+    return 0;
+}
+
+int ls_log_watch(struct ls_instance *instance, const struct ls_batch *batch, struct ls_err *err)
+{
+    int64_t now_ms = ls_mono_ms();
+    if (now_ms < instance->next_watch_ms && find_unasked(instance, batch) < 0)
+        return 0;
+    /* The positions each time: what came after a pause would move them past what was lost. */
+    bool genesis = now_ms >= instance->next_genesis_ms;
+    if (check(instance, false, err) < 0 || (genesis && check(instance, true, err) < 0))
+        return -1;
     int32_t unasked = find_unasked(instance, batch);
     if (unasked >= 0)
         return ls_leaders_lack(instance->genesis[0].topic, unasked, err);

@@ -285,7 +285,11 @@ class ShorterLog(Halts):
 
     def test_a_log_that_was_cut_under_a_worker_and_grew_beyond_it_halts_it(self):
         filled = Filled(self, "refilled")
-        with filled.story.worker() as worker:
+
+        def patient(config):  # it stays a member: no rebalance has it look at its marks again
+            config["kafka"]["properties"] = {"session.timeout.ms": 300_000}
+
+        with filled.story.worker(config=filled.story.variant("patient", patient)) as worker:
             filled.wait_begun(worker)
             worker.process.send_signal(signal.SIGSTOP)
             try:
