@@ -139,9 +139,23 @@ static int check_whose(const struct ls_instance *instance, unsigned number, stru
                       instance->sink_config->name);
 }
 
-/* Marks at zero where there are none: the store of a lane is new, or was emptied in part. */
+/*
+ * Whether a mark at zero is to be written before any record of the partition: there is none, or it
+ * has no time, as where a part of the store lost it (a master of a Redis Cluster). A part without
+ * one could lose records that it gets now, and take a mark that covers them after.
+ */
+static bool lacks_first(const struct ls_instance *instance, const struct ls_mark *mark)
+{
+    uint32_t generation = instance->sink_config->entity->generation;
+    bool at_zero = mark->version == 0 || ls_version_generation(mark->version) < generation;
+    return mark->genesis[0] == '\0' ||
+           (at_zero && mark->at_ms == 0 && is_live(instance) &&
+            instance->partitions[mark->partition].state == LS_PART_GIVEN);
+}
+
+/* Marks at zero where they are lacking: the store of a lane is new, or was emptied in part. */
 static int write_first(struct ls_instance *instance, struct ls_work *work, uint32_t n_missing,
-                       struct ls_err *err)
+                       uint32_t n_lacking, struct ls_err *err)
 {
     const struct ls_unit *unit = &work->unit;
     if (n_missing == unit->n_marks && unit->look->has_data &&
@@ -149,10 +163,10 @@ static int write_first(struct ls_instance *instance, struct ls_work *work, uint3
         return -1;
     if (!is_live(instance))
         return 0;
-    struct ls_mark *first = ls_calloc(n_missing, sizeof(*first));
+    struct ls_mark *first = ls_calloc(n_lacking, sizeof(*first));
     uint32_t n = 0;
     for (uint32_t i = 0; i < unit->n_marks; i++) {
-        if (unit->marks[i].genesis[0] != '\0')
+        if (!lacks_first(instance, &unit->marks[i]))
             continue;
         int32_t partition = unit->marks[i].partition;
         first[n].partition = partition;
@@ -224,9 +238,10 @@ static int use_marks(struct ls_instance *instance, struct ls_work *work, struct 
         }
     }
     struct ls_lane_state *lane = &instance->lanes[work->lane];
-    uint32_t n_missing = 0;
+    uint32_t n_missing = 0, n_lacking = 0;
     lane->looked = true;
     for (uint32_t i = 0; i < unit->n_marks; i++) {
+        n_lacking += lacks_first(instance, &unit->marks[i]);
         if (unit->marks[i].genesis[0] == '\0') {
             n_missing++;
             continue;
@@ -235,8 +250,8 @@ static int use_marks(struct ls_instance *instance, struct ls_work *work, struct 
             return -1;
         lane->follows |= unit->marks[i].version != 0;
     }
-    if (n_missing > 0) {
-        if (write_first(instance, work, n_missing, err) < 0)
+    if (n_lacking > 0) {
+        if (write_first(instance, work, n_missing, n_lacking, err) < 0)
             return -1;
         if (is_live(instance))
             return 0; /* looked at again once they are written */

@@ -198,11 +198,29 @@ class Forgetting(OnCluster):
             self.empty()
         self.fail(f"the mark was faster {ATTEMPTS} times")
 
-    def flushed_at_zero(self, story, worker, keys):
-        def at_zero():
-            return {mark[:8] for mark in story.marks_on(self.node).values()} == {bytes(8)}
+    def test_a_master_that_is_flushed_again_before_its_marks_are_back_is_filled_again(self):
+        """The others have marks, it has none at first: the tags that are gone are no news then."""
+        for _ in range(ATTEMPTS):
+            with cluster.story("again") as story:
+                keys = cluster.keys_of(self.node, 20, "lost")
+                story.publish_keys(keys, locale="en")
+                with story.worker() as worker:
+                    story.wait_caught_up()
+                    wait_until(lambda: not self.are_at_zero(story), "the marks moved")
+                    self.node.do("FLUSHALL")
+                    if self.flushed_at_zero(story, worker, keys):
+                        story.finish(self)
+                        self.assertGreater(len(rewinds(worker)), 1)
+                        return
+            self.empty()
+        self.fail(f"the mark was faster {ATTEMPTS} times")
 
-        if not story.sleeps_before_mark(worker, self.node, keys, at_zero):
+    def are_at_zero(self, story):
+        """Whether no mark of the node stands anywhere, be it that there is none."""
+        return {mark[:8] for mark in story.marks_on(self.node).values()} <= {bytes(8)}
+
+    def flushed_at_zero(self, story, worker, keys):
+        if not story.sleeps_before_mark(worker, self.node, keys, lambda: self.are_at_zero(story)):
             return False
         self.node.do("FLUSHALL")
         worker.process.send_signal(signal.SIGCONT)
