@@ -68,6 +68,7 @@ static void start_again(struct ls_instance *instance, const struct ls_err *err)
     bool halt = err->class == LS_ERR_FATAL;
     ls_report_error(instance, err);
     ls_report_state(instance, halt ? LS_STATE_HALTED : LS_STATE_WAITING, err->text);
+    ls_marks_write(instance, true); /* what is known by position alone must still be known then */
     ls_startup_undo(instance);
     instance->next_start_ms =
         ls_mono_ms() +

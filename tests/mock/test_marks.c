@@ -249,6 +249,31 @@ Test(marks, what_waits_for_an_outage_to_end_is_dropped_and_read_again_after_a_do
     cr_assert_eq(settled(&run), run.totals.consumed);
 }
 
+static enum ls_verdict halt_over_f(const struct ls_record *record, struct ls_err *err)
+{
+    if (record->key[0] != 'f')
+        return LS_APPLIED;
+    ls_err_set(err, LS_ERR_FATAL, 0, "set up wrong");
+    return LS_FATAL;
+}
+
+/* A log that went back is known by the position: who forgets it would read on 15 seconds later. */
+Test(marks, what_was_settled_is_marked_when_the_sink_halts)
+{
+    struct run run;
+    set_options(&run, LS_POSITION_MARKS);
+    run.options.mark_interval_ms = 3600 * 1000;
+    put_everywhere("k-");
+    fake_decide(halt_over_f);
+    start_live(&run);
+    WAIT_FOR(reached("k-") == FAKE_PARTITIONS);
+    cr_assert_not(fake_all_marked(1));
+    put_everywhere("f-");
+    wait_until_it_says(":0", "HALTED");
+    WAIT_FOR(fake_all_marked(1));
+    end_live(&run);
+}
+
 Test(marks, a_replay_starts_its_range_again_after_a_doubt)
 {
     put_everywhere("k-");
