@@ -102,6 +102,11 @@ static int find_offsets(struct ls_instance *instance, struct beginning *beginnin
 {
     size_t n = beginning->n;
     const char *topic = instance->genesis[0].topic;
+    bool any = false;
+    for (size_t i = 0; i < n; i++)
+        any |= beginning->offsets[i] >= 0;
+    if (!any)
+        return 0;
     LS_CLEANUP_FREE int32_t *numbers = ls_calloc(n, sizeof(*numbers));
     LS_CLEANUP_FREE int64_t *firsts = ls_calloc(n, sizeof(*firsts));
     LS_CLEANUP_FREE int64_t *ends = ls_calloc(n, sizeof(*ends));

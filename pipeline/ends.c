@@ -17,7 +17,9 @@ static size_t ask(rd_kafka_t *client, const char *topic, const struct ls_leaders
             rd_kafka_topic_partition_list_add(list, topic, partitions[i])->offset = end;
     rd_kafka_resp_err_t code = RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE;
     if (list->cnt > 0)
-        code = rd_kafka_offsets_for_times(client, list, timeout_ms);
+        code = ls_leaders_offsets(client, list, timeout_ms);
+    if (list->cnt > 0 && code == RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE)
+        code = RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION; /* one refused for all: they have some */
     bool all_failed = code != RD_KAFKA_RESP_ERR_NO_ERROR;
     size_t known = 0;
     for (size_t i = 0; i < n; i++) {

@@ -18,6 +18,7 @@
 #include "base/mem.h"
 #include "pipeline/kafka_property.h"
 #include "pipeline/kafka_refusal.h"
+#include "pipeline/leaders.h"
 
 enum { TROUBLE_LOG_MS = 10000, END_S = 5, LEADER_MS = 5000, LEADER_AGAIN_MS = 50, WAKE_MS = 500 };
 
@@ -276,7 +277,7 @@ static rd_kafka_resp_err_t ask_offset(rd_kafka_t *client, const char *topic, int
 {
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
     rd_kafka_topic_partition_list_add(list, topic, partition)->offset = which;
-    rd_kafka_resp_err_t code = rd_kafka_offsets_for_times(client, list, timeout_ms);
+    rd_kafka_resp_err_t code = ls_leaders_offsets(client, list, timeout_ms);
     if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
         code = list->elems[0].err;
     if (code == RD_KAFKA_RESP_ERR_NO_ERROR)

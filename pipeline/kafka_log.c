@@ -27,7 +27,7 @@ static int ask_younger(rd_kafka_t *client, rd_kafka_topic_partition_list_t *list
                        struct ls_err *err)
 {
     const char *topic = list->elems[0].topic;
-    rd_kafka_resp_err_t code = rd_kafka_offsets_for_times(client, list, timeout_ms);
+    rd_kafka_resp_err_t code = ls_leaders_offsets(client, list, timeout_ms);
     for (int i = list->cnt - 1; i >= 0 && code == RD_KAFKA_RESP_ERR_NO_ERROR; i--) {
         if (list->elems[i].err == RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE ||
             list->elems[i].err == RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION)

@@ -70,3 +70,13 @@ int ls_leaders_lack(const char *topic, int32_t partition, struct ls_err *err)
                       "is back",
                       topic, partition);
 }
+
+rd_kafka_resp_err_t ls_leaders_offsets(rd_kafka_t *client, rd_kafka_topic_partition_list_t *list,
+                                       int timeout_ms)
+{
+    rd_kafka_resp_err_t code = rd_kafka_offsets_for_times(client, list, timeout_ms);
+    for (int i = 0; i < list->cnt && code == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION; i++)
+        if (list->elems[i].err != RD_KAFKA_RESP_ERR_NO_ERROR)
+            code = list->elems[i].err;
+    return code;
+}

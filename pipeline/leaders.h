@@ -30,4 +30,11 @@ bool ls_leaders_has(const struct ls_leaders *leaders, int32_t partition);
 /* Says that the partition has none: RETRY. Returns -1. */
 int ls_leaders_lack(const char *topic, int32_t partition, struct ls_err *err);
 
+/*
+ * rd_kafka_offsets_for_times. Where it knows a leader of none of the partitions, it answers at once
+ * that there is no such partition, and the truth stands with them (librdkafka 2.0.2): that.
+ */
+rd_kafka_resp_err_t ls_leaders_offsets(rd_kafka_t *client, rd_kafka_topic_partition_list_t *list,
+                                       int timeout_ms);
+
 #endif

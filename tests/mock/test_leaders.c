@@ -42,6 +42,20 @@ Test(leaders, who_has_one_is_told_for_each_partition)
     rd_kafka_destroy(client);
 }
 
+Test(leaders, one_that_has_none_is_no_partition_that_is_not_there)
+{
+    rd_kafka_t *client = open_client();
+    int64_t first, end;
+    struct ls_err err = {0};
+    set_leader(STATE, AWAY, false);
+    cr_expect_eq(ls_kafka_range(client, STATE, AWAY, &first, &end, &err), -1);
+    cr_expect_eq(err.class, LS_ERR_RETRY, "%s", err.text);
+    err = (struct ls_err){0};
+    cr_expect_eq(ls_kafka_range(client, STATE, FAKE_PARTITIONS, &first, &end, &err), -1);
+    cr_expect_eq(err.class, LS_ERR_FATAL, "%s", err.text);
+    rd_kafka_destroy(client);
+}
+
 Test(leaders, a_broker_that_went_away_is_not_waited_for_until_it_is_back)
 {
     rd_kafka_t *client = open_client();
