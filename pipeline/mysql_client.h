@@ -36,6 +36,7 @@ int ls_mysql_connect(struct ls_mysql *mysql, const struct ls_sink_config *config
  * What this thread asks from now on, of any connection, must be answered within
  * LS_ANSWER_TIMES x request_timeout_ms, else the connection is lost (CR_SERVER_LOST): the library's
  * own timeout is one of each read, and a peer that sends a byte now and then is never late by it.
+ * Over TLS it stays so: there the library waits in the socket and not by our function.
  * Call it again for each question; ls_mysql_rest ends it.
  */
 void ls_mysql_hurry(const struct ls_sink_config *config);
