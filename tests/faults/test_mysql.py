@@ -24,7 +24,7 @@ def table_of(key):
 
 
 def lock_waits():
-    """Transactions that wait for a lock, now. (INNODB_TRX is only as new as its last pause of 100 ms.)"""
+    """Transactions that wait for a lock, now; INNODB_TRX would be as old as its last pause."""
     return int(first.sql("SHOW GLOBAL STATUS LIKE 'Innodb_row_lock_current_waits'")[0][1])
 
 
