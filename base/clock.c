@@ -1,5 +1,6 @@
 #include "base/clock.h"
 
+#include <limits.h>
 #include <sys/random.h>
 #include <time.h>
 
@@ -23,6 +24,14 @@ int64_t ls_mono_us(void)
 int64_t ls_mono_ms(void)
 {
     return ls_mono_us() / 1000;
+}
+
+int ls_left_ms(int64_t until_ms)
+{
+    int64_t left_ms = until_ms - ls_mono_ms();
+    if (left_ms < 1)
+        return 1;
+    return left_ms < INT_MAX ? (int)left_ms : INT_MAX;
 }
 
 int64_t ls_backoff_ms(unsigned attempt, int64_t base_ms, int64_t cap_ms)

@@ -11,6 +11,9 @@ int64_t ls_wall_us(void);
 int64_t ls_mono_ms(void);
 int64_t ls_mono_us(void);
 
+/* Milliseconds from now until ls_mono_ms() is until_ms, as a timeout: 1 where that is past. */
+int ls_left_ms(int64_t until_ms);
+
 /*
  * Full jitter back-off: a random number of milliseconds in [0, min(cap_ms, base_ms << attempt)].
  * Source: AWS Architecture Blog, "Exponential Backoff And Jitter" (2015). Thread-safe.

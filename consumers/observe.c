@@ -22,7 +22,7 @@
 #include "pipeline/ends.h"
 #include "pipeline/topics.h"
 
-enum { ASK_MS = 5000, ASK_AWAY_MS = 10000, ASK_TIMEOUT_MS = 400 };
+enum { ASK_MS = 5000, ASK_AWAY_MS = 10000, ASK_TIMEOUT_MS = 800 };
 
 uint64_t ls_observe_settled(const struct ls_instance *instance)
 {

@@ -9,9 +9,9 @@
 
 /*
  * Fills ends[i] with the end (of what is committed) of partitions[i], and firsts[i], where firsts
- * is not NULL, with its first offset; -1 where it has no leader, or that gave no answer. Each
- * request waits at most timeout_ms. -1 when no partition has an answer: RETRY, code
- * LEADER_NOT_AVAILABLE where none of them has a leader; FATAL where the broker refuses.
+ * is not NULL, with its first offset; -1 where it has no leader, or that gave no answer. Takes
+ * timeout_ms at most. -1 when no partition has an answer: RETRY, code LEADER_NOT_AVAILABLE where
+ * none of them has a leader; FATAL where the broker refuses.
  */
 int ls_kafka_ends(rd_kafka_t *client, const char *topic, const int32_t *partitions, size_t n,
                   int timeout_ms, int64_t *firsts, int64_t *ends, struct ls_err *err);

@@ -10,6 +10,7 @@
  * Threads: any, each call by itself. A crash leaves nothing behind.
  */
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "pipeline/kafka.h"
 #include "pipeline/leaders.h"
@@ -17,27 +18,6 @@
 static bool is_known(const struct ls_log_position *position)
 {
     return position->at_ms > 0 && position->offset >= 0;
-}
-
-/*
- * Asks where the first record is that is younger than each position: the list comes back with those
- * offsets. A partition that lost its leader meanwhile leaves the list.
- */
-static int ask_younger(rd_kafka_t *client, rd_kafka_topic_partition_list_t *list, int timeout_ms,
-                       struct ls_err *err)
-{
-    const char *topic = list->elems[0].topic;
-    rd_kafka_resp_err_t code = ls_leaders_offsets(client, list, timeout_ms);
-    for (int i = list->cnt - 1; i >= 0 && code == RD_KAFKA_RESP_ERR_NO_ERROR; i--) {
-        if (list->elems[i].err == RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE ||
-            list->elems[i].err == RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION)
-            rd_kafka_topic_partition_list_del_by_idx(list, i);
-        else
-            code = list->elems[i].err;
-    }
-    if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
-        return 0;
-    return ls_kafka_err(err, code, "looking whether %s is still the same log", topic);
 }
 
 struct confirming {
@@ -62,28 +42,30 @@ static bool look_at_younger(void *opaque, const rd_kafka_message_t *message)
 
 /* Which positions can be asked, and where the first younger record of each of them is. */
 static int ask_positions(rd_kafka_t *client, const char *topic, struct ls_log_position *positions,
-                         size_t n, int timeout_ms, int64_t *younger, struct ls_err *err)
+                         size_t n, int64_t until_ms, int64_t *younger, struct ls_err *err)
 {
     struct ls_leaders leaders;
-    if (ls_leaders_ask(client, topic, timeout_ms, &leaders, err) < 0)
+    if (ls_leaders_ask(client, topic, ls_left_ms(until_ms), &leaders, err) < 0)
         return -1;
-    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new((int)n);
+    LS_CLEANUP_FREE struct ls_offset_question *questions = ls_calloc(n + 1, sizeof(*questions));
+    size_t n_questions = 0, q = 0;
     for (size_t i = 0; i < n; i++)
-        if (is_known(&positions[i]) && ls_leaders_has(&leaders, positions[i].partition))
-            rd_kafka_topic_partition_list_add(list, topic, positions[i].partition)->offset =
-                positions[i].at_ms + 1;
-    int rc = list->cnt > 0 ? ask_younger(client, list, timeout_ms, err) : 0;
-    for (size_t i = 0; i < n && rc == 0; i++) {
-        const rd_kafka_topic_partition_t *answer =
-            rd_kafka_topic_partition_list_find(list, topic, positions[i].partition);
-        positions[i].asked = is_known(&positions[i])
-                                 ? answer != NULL
-                                 : ls_leaders_has(&leaders, positions[i].partition);
-        younger[i] = is_known(&positions[i]) && answer != NULL ? answer->offset : -1;
+        if (is_known(&positions[i]))
+            questions[n_questions++] = (struct ls_offset_question){
+                .partition = positions[i].partition, .at = positions[i].at_ms + 1};
+    rd_kafka_resp_err_t code =
+        ls_leaders_put(client, topic, &leaders, questions, n_questions, until_ms);
+    for (size_t i = 0; i < n && code == RD_KAFKA_RESP_ERR_NO_ERROR; i++) {
+        const struct ls_offset_question *question =
+            is_known(&positions[i]) ? &questions[q++] : NULL;
+        positions[i].asked = question != NULL ? question->code == RD_KAFKA_RESP_ERR_NO_ERROR
+                                              : ls_leaders_has(&leaders, positions[i].partition);
+        younger[i] = question != NULL ? question->offset : -1;
     }
-    rd_kafka_topic_partition_list_destroy(list);
     ls_leaders_free(&leaders);
-    return rc;
+    if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
+        return 0;
+    return ls_kafka_err(err, code, "looking whether %s is still the same log", topic);
 }
 
 int ls_kafka_check_log(const struct ls_config *config, rd_kafka_t *client, const char *topic,
@@ -94,7 +76,8 @@ int ls_kafka_check_log(const struct ls_config *config, rd_kafka_t *client, const
     LS_CLEANUP_FREE int64_t *younger = ls_calloc(n + 1, sizeof(*younger));
     LS_CLEANUP_FREE struct ls_log_span *spans = ls_calloc(n + 1, sizeof(*spans));
     size_t n_spans = 0;
-    int rc = ask_positions(client, topic, positions, n, timeout_ms, younger, err);
+    int64_t until_ms = ls_mono_ms() + timeout_ms;
+    int rc = ask_positions(client, topic, positions, n, until_ms, younger, err);
     for (size_t i = 0; i < n && rc == 0; i++) {
         bool inside = younger[i] >= 0 && younger[i] <= positions[i].offset;
         if (inside && (positions[i].clean == 0 || positions[i].clean != younger[i]))

@@ -12,6 +12,7 @@
 
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "pipeline/kafka.h"
 
@@ -26,30 +27,38 @@ static void take(const rd_kafka_metadata_topic_t *topic, struct ls_leaders *ret)
     }
 }
 
-int ls_leaders_ask(rd_kafka_t *client, const char *topic, int timeout_ms, struct ls_leaders *ret,
-                   struct ls_err *err)
+static rd_kafka_resp_err_t ask(rd_kafka_t *client, const char *topic, int timeout_ms,
+                               struct ls_leaders *ret)
 {
     rd_kafka_topic_t *handle = rd_kafka_topic_new(client, topic, NULL);
     if (handle == NULL)
-        return ls_kafka_err(err, rd_kafka_last_error(), "topic %s", topic);
+        return rd_kafka_last_error();
     const struct rd_kafka_metadata *metadata = NULL;
     rd_kafka_resp_err_t code = rd_kafka_metadata(client, 0, handle, &metadata, timeout_ms);
     rd_kafka_topic_destroy(handle);
     if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
-        return ls_kafka_err(err, code, "leaders of %s", topic);
+        return code;
     const rd_kafka_metadata_topic_t *found = metadata->topic_cnt == 1 ? metadata->topics : NULL;
     code = found != NULL ? found->err : RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
-    int rc = 0;
-    if (code == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART || code == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC)
-        *ret = (struct ls_leaders){0};
     /* A broker may say of the whole topic that some partition has none, or knows none of it yet. */
-    else if (code == RD_KAFKA_RESP_ERR_NO_ERROR ||
-             (code == RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE && found->partition_cnt > 0))
+    if (code == RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE && found->partition_cnt > 0)
+        code = RD_KAFKA_RESP_ERR_NO_ERROR;
+    if (code == RD_KAFKA_RESP_ERR_NO_ERROR) {
         take(found, ret);
-    else
-        rc = ls_kafka_err(err, code, "leaders of %s", topic);
+    } else if (code == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART ||
+               code == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC) {
+        *ret = (struct ls_leaders){0};
+        code = RD_KAFKA_RESP_ERR_NO_ERROR;
+    }
     rd_kafka_metadata_destroy(metadata);
-    return rc;
+    return code;
+}
+
+int ls_leaders_ask(rd_kafka_t *client, const char *topic, int timeout_ms, struct ls_leaders *ret,
+                   struct ls_err *err)
+{
+    rd_kafka_resp_err_t code = ask(client, topic, timeout_ms, ret);
+    return code == RD_KAFKA_RESP_ERR_NO_ERROR ? 0 : ls_kafka_err(err, code, "leaders of %s", topic);
 }
 
 void ls_leaders_free(struct ls_leaders *leaders)
@@ -79,4 +88,107 @@ rd_kafka_resp_err_t ls_leaders_offsets(rd_kafka_t *client, rd_kafka_topic_partit
         if (list->elems[i].err != RD_KAFKA_RESP_ERR_NO_ERROR)
             code = list->elems[i].err;
     return code;
+}
+
+/* Whether a broker says so of a partition that it does not lead, or cannot answer for yet. */
+static bool is_refusal(rd_kafka_resp_err_t code)
+{
+    return code == RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION ||
+           code == RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE ||
+           code == RD_KAFKA_RESP_ERR_REPLICA_NOT_AVAILABLE ||
+           code == RD_KAFKA_RESP_ERR_OFFSET_NOT_AVAILABLE ||
+           code == RD_KAFKA_RESP_ERR_FENCED_LEADER_EPOCH ||
+           code == RD_KAFKA_RESP_ERR_UNKNOWN_LEADER_EPOCH;
+}
+
+/* The questions of one call. */
+struct asking {
+    rd_kafka_t *client;
+    const char *topic;
+    struct ls_offset_question **some;
+    int64_t until_ms;
+};
+
+/*
+ * Asks some[from..from + n). librdkafka tells nothing of any of them where one was refused, but
+ * that it was (librdkafka 2.0.2).
+ */
+static rd_kafka_resp_err_t ask_together(const struct asking *asking, size_t from, size_t n)
+{
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new((int)n);
+    for (size_t i = 0; i < n; i++)
+        rd_kafka_topic_partition_list_add(list, asking->topic, asking->some[from + i]->partition)
+            ->offset = asking->some[from + i]->at;
+    rd_kafka_resp_err_t code =
+        ls_leaders_offsets(asking->client, list, ls_left_ms(asking->until_ms));
+    for (size_t i = 0; i < n; i++) {
+        struct ls_offset_question *question = asking->some[from + i];
+        const rd_kafka_topic_partition_t *part = &list->elems[i];
+        question->code = code != RD_KAFKA_RESP_ERR_NO_ERROR ? code : part->err;
+        question->offset = question->code == RD_KAFKA_RESP_ERR_NO_ERROR ? part->offset : -1;
+        /* It has one by all that is known: that one is no leader in its own eyes. */
+        if (question->code == RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE)
+            question->code = RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION;
+    }
+    rd_kafka_topic_partition_list_destroy(list);
+    return code;
+}
+
+/* The same, in halves where one is refused, so that the others have their answers. */
+static rd_kafka_resp_err_t ask_apart(const struct asking *asking, size_t from, size_t n)
+{
+    rd_kafka_resp_err_t code = ask_together(asking, from, n);
+    if (!is_refusal(code))
+        return code;
+    if (n == 1)
+        return RD_KAFKA_RESP_ERR_NO_ERROR;
+    code = ask_apart(asking, from, n / 2);
+    if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
+        return code;
+    return ask_apart(asking, from + n / 2, n - n / 2);
+}
+
+/* Which questions are without an answer and have somebody to be asked. */
+static size_t find_open(const struct ls_leaders *leaders, struct ls_offset_question *questions,
+                        size_t n, struct ls_offset_question **some)
+{
+    size_t n_some = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (questions[i].code == RD_KAFKA_RESP_ERR_NO_ERROR)
+            continue;
+        if (ls_leaders_has(leaders, questions[i].partition))
+            some[n_some++] = &questions[i];
+        else
+            questions[i].code = RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE;
+    }
+    return n_some;
+}
+
+rd_kafka_resp_err_t ls_leaders_put(rd_kafka_t *client, const char *topic,
+                                   struct ls_leaders *leaders, struct ls_offset_question *questions,
+                                   size_t n, int64_t until_ms)
+{
+    LS_CLEANUP_FREE struct ls_offset_question **some = ls_calloc(n + 1, sizeof(*some));
+    struct asking asking = {client, topic, some, until_ms};
+    for (size_t i = 0; i < n; i++) {
+        questions[i].code = RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE;
+        questions[i].offset = -1;
+    }
+    size_t n_some = find_open(leaders, questions, n, some);
+    if (n_some == 0)
+        return RD_KAFKA_RESP_ERR_NO_ERROR;
+    rd_kafka_resp_err_t code = ask_together(&asking, 0, n_some);
+    bool refused = is_refusal(code);
+    for (size_t i = 0; i < n_some; i++)
+        refused |= is_refusal(some[i]->code);
+    if (!refused)
+        return code;
+    struct ls_leaders now;
+    code = ask(client, topic, ls_left_ms(until_ms), &now);
+    if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
+        return code;
+    ls_leaders_free(leaders);
+    *leaders = now;
+    n_some = find_open(leaders, questions, n, some);
+    return n_some > 0 ? ask_apart(&asking, 0, n_some) : RD_KAFKA_RESP_ERR_NO_ERROR;
 }

@@ -37,4 +37,27 @@ int ls_leaders_lack(const char *topic, int32_t partition, struct ls_err *err);
 rd_kafka_resp_err_t ls_leaders_offsets(rd_kafka_t *client, rd_kafka_topic_partition_list_t *list,
                                        int timeout_ms);
 
+/* A question to a partition's leader, and what it said. */
+struct ls_offset_question {
+    int32_t partition;
+    int64_t at; /* a time in ms, RD_KAFKA_OFFSET_BEGINNING or RD_KAFKA_OFFSET_END */
+    /*
+     * NO_ERROR with an answer; LEADER_NOT_AVAILABLE where the partition has no leader; what the
+     * broker said that is taken for its leader, and says of itself that it is not.
+     */
+    rd_kafka_resp_err_t code;
+    int64_t offset; /* the answer: of a time, the first record's at or after it, -1 for none */
+};
+
+/*
+ * Asks all of them, with one request to each broker that leads any of the partitions. Where one of
+ * these says that it no longer does, `leaders` is asked for anew, once, and what has no answer yet
+ * is asked again: a leader that moved costs nothing, and one that is nowhere only its partition.
+ * Takes until `until_ms` (ls_mono_ms) at most. NO_ERROR says that questions[] tell the rest, even
+ * if none has an answer; else nothing is known of any.
+ */
+rd_kafka_resp_err_t ls_leaders_put(rd_kafka_t *client, const char *topic,
+                                   struct ls_leaders *leaders, struct ls_offset_question *questions,
+                                   size_t n, int64_t until_ms);
+
 #endif

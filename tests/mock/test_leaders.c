@@ -2,6 +2,8 @@
  * A partition whose brokers are all away has no leader: it waits by itself, the others go on, and
  * nothing of it is lost once it has one again.
  */
+#include <stdatomic.h>
+
 #include "base/clock.h"
 #include "base/mem.h"
 #include "instance_fixture.h"
@@ -9,7 +11,17 @@
 #include "pipeline/leaders.h"
 #include "pipeline/status.h"
 
-TestSuite(leaders, .init = instance_start, .fini = instance_stop, .timeout = 120);
+static atomic_int refused_of; /* the partition */
+static atomic_int refusals;   /* so many requests find that its leader has moved */
+static atomic_int refused;    /* so many have that asked of others, too */
+
+static void start(void)
+{
+    instance_start();
+    refusals = refused = 0;
+}
+
+TestSuite(leaders, .init = start, .fini = instance_stop, .timeout = 120);
 
 /* Longer than a test may take: who waits in vain is caught by the suite's limit. */
 enum { AWAY = 2, TIMEOUT_MS = 300000 };
@@ -19,6 +31,39 @@ static void set_leader(const char *topic, int32_t partition, bool led)
     cr_assert_eq(rd_kafka_mock_partition_set_leader(mock.cluster, topic, partition, led ? 1 : -1),
                  RD_KAFKA_RESP_ERR_NO_ERROR);
 }
+
+/* A leader moves between the answer that names it and the question that it gets. */
+rd_kafka_resp_err_t __real_rd_kafka_offsets_for_times(rd_kafka_t *client,
+                                                      rd_kafka_topic_partition_list_t *list,
+                                                      int timeout_ms);
+rd_kafka_resp_err_t __wrap_rd_kafka_offsets_for_times(rd_kafka_t *client,
+                                                      rd_kafka_topic_partition_list_t *list,
+                                                      int timeout_ms);
+rd_kafka_resp_err_t __wrap_rd_kafka_offsets_for_times(rd_kafka_t *client,
+                                                      rd_kafka_topic_partition_list_t *list,
+                                                      int timeout_ms)
+{
+    bool refuse =
+        refusals > 0 && rd_kafka_topic_partition_list_find(list, STATE, refused_of) != NULL;
+    if (refuse)
+        set_leader(STATE, refused_of, false);
+    rd_kafka_resp_err_t code = __real_rd_kafka_offsets_for_times(client, list, timeout_ms);
+    if (refuse) {
+        refusals--;
+        refused += list->cnt > 1;
+        set_leader(STATE, refused_of, true);
+    }
+    return code;
+}
+
+static void refuse(int32_t partition, int times)
+{
+    refused_of = partition;
+    refused = 0;
+    refusals = times;
+}
+
+enum { ALWAYS = 1000 };
 
 static rd_kafka_t *open_client(void)
 {
@@ -112,6 +157,46 @@ Test(leaders, where_none_is_there_that_is_what_the_failure_says)
     cr_expect_eq(err.code, RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE);
     cr_expect(strstr(err.text, STATE "/2 has no leader"), "%s", err.text);
     rd_kafka_destroy(client);
+}
+
+static void expect_answers(int times, int32_t without)
+{
+    static const int32_t numbers[FAKE_PARTITIONS] = {0, 1, 2, 3};
+    int64_t firsts[FAKE_PARTITIONS], ends[FAKE_PARTITIONS];
+    struct ls_log_position positions[FAKE_PARTITIONS];
+    const struct ls_log_position *wrong = NULL;
+    struct ls_err err = {0};
+    rd_kafka_t *client = open_client();
+    for (int32_t p = 0; p < FAKE_PARTITIONS; p++)
+        positions[p] =
+            (struct ls_log_position){.partition = p, .offset = 5, .at_ms = 1700000000000};
+    refuse(AWAY, times);
+    cr_expect_eq(
+        ls_kafka_ends(client, STATE, numbers, FAKE_PARTITIONS, TIMEOUT_MS, firsts, ends, &err), 0,
+        "%s", err.text);
+    cr_expect_gt(refused, 0);
+    refuse(AWAY, times);
+    cr_expect_eq(ls_kafka_check_log(&mock.config, client, STATE, positions, FAKE_PARTITIONS,
+                                    TIMEOUT_MS, &wrong, &err),
+                 0, "%s", err.text);
+    cr_expect_gt(refused, 0);
+    refuse(AWAY, 0);
+    for (int32_t p = 0; p < FAKE_PARTITIONS; p++) {
+        cr_expect_eq(positions[p].asked, p != without, "%d", p);
+        cr_expect_eq(firsts[p], p == without ? -1 : 0);
+        cr_expect_eq(ends[p], p == without ? -1 : 1);
+    }
+    rd_kafka_destroy(client);
+}
+
+Test(leaders, one_that_moved_is_asked_where_it_is_now)
+{
+    expect_answers(1, -1);
+}
+
+Test(leaders, one_that_no_broker_owns_up_to_is_left_out_alone)
+{
+    expect_answers(ALWAYS, AWAY);
 }
 
 Test(leaders, the_genesis_of_the_others_stands_for_the_log)
@@ -257,6 +342,30 @@ Test(leaders, a_partition_that_loses_its_leader_stops_alone_and_goes_on_when_it_
     end_live(&run);
     cr_expect_eq(settled(&run), run.totals.consumed);
     cr_expect_eq(run.totals.consumed, FAKE_PARTITIONS + 2 + rounds * (FAKE_PARTITIONS - 1),
+                 "nothing was begun again");
+}
+
+Test(leaders, one_that_no_broker_owns_up_to_does_not_disturb_a_sinks_other_partitions)
+{
+    enum { SOME_WATCHES = 12 }; /* of the log, which is asked in halves each time */
+    struct run run;
+    int rounds = 0;
+    put_everywhere("early-");
+    run_live(&run);
+    WAIT_FOR(reached("early-") == FAKE_PARTITIONS);
+    refuse(AWAY, ALWAYS);
+    while (refused < SOME_WATCHES) {
+        char prefix[24];
+        snprintf(prefix, sizeof(prefix), "r%d-", rounds++);
+        put_elsewhere(prefix, AWAY);
+        WAIT_FOR(reached(prefix) == FAKE_PARTITIONS - 1);
+    }
+    refuse(AWAY, 0);
+    put(key_of(AWAY, "back-"), 1);
+    WAIT_FOR(reached("back-") == 1);
+    end_live(&run);
+    cr_expect_eq(settled(&run), run.totals.consumed);
+    cr_expect_eq(run.totals.consumed, FAKE_PARTITIONS + 1 + rounds * (FAKE_PARTITIONS - 1),
                  "nothing was begun again");
 }
 
