@@ -148,6 +148,7 @@ static int look(struct ls_instance *instance, struct ls_err *err)
 static void step(struct ls_instance *instance, struct ls_err *err)
 {
     int rc = 0;
+    instance->begin_err = (struct ls_err){0};
     if (instance->source != NULL)
         ls_source_serve(instance->source);
     switch (instance->phase) {

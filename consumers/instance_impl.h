@@ -152,8 +152,13 @@ struct ls_instance {
     int64_t next_genesis_ms; /* ... and its very beginning */
     uint64_t rewinds;        /* lanes that were read again from their marks while running */
     int64_t rewound_ms;      /* wall clock: when the last of them was; 0: never */
-    bool log_unsure;         /* the group was rebalanced: the log may have changed under it */
-    bool dropping; /* letting go of everything: rebalances need not wait for work in hand */
+    /*
+     * Why the log could not be asked where partitions begin, in this round of the loop: the other
+     * lanes' are not asked for then, as each would wait for as long. NONE: it could.
+     */
+    struct ls_err begin_err;
+    bool log_unsure; /* the group was rebalanced: the log may have changed under it */
+    bool dropping;   /* letting go of everything: rebalances need not wait for work in hand */
 
     struct {
         uint32_t version;
@@ -217,7 +222,11 @@ int ls_log_watch(struct ls_instance *instance, const struct ls_batch *batch, str
 void ls_looks_serve(struct ls_instance *instance);
 /* A look came back. -1 FATAL: the sink halts. */
 int ls_looks_answered(struct ls_instance *instance, struct ls_work *work, struct ls_err *err);
-/* The lane cannot be begun with now: it is looked at again after a back-off, and why is kept. */
+/*
+ * The lane, or some of its partitions, cannot be begun with now: it is looked at again after a
+ * back-off, which does not grow where only a leader is away, and why is kept. Partitions that are
+ * given meanwhile, and doubts, do not wait for that.
+ */
 void ls_looks_put_off(struct ls_lane_state *lane, const struct ls_err *why);
 /* Whether every lane that serves partitions was looked at since the start, with whatever result. */
 bool ls_looks_complete(const struct ls_instance *instance);

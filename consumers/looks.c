@@ -20,7 +20,10 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "consumers/instance_impl.h"
+#include "pipeline/leaders.h"
 #include "schema/key.h"
+
+enum { LEADER_MS = 2000 }; /* between two looks for partitions that wait for a leader alone */
 
 static int64_t look_interval(const struct ls_instance *instance)
 {
@@ -62,12 +65,15 @@ static void give_out(struct ls_instance *instance, unsigned number)
     ls_send_marks(instance, number, marks, n, look);
 }
 
-static bool has_given(const struct ls_instance *instance, unsigned lane)
+/* Whether partitions of the lane are to be begun; `unseen`: that no look was given out for yet. */
+static bool has_given(const struct ls_instance *instance, unsigned lane, bool unseen)
 {
-    for (int32_t i = 0; i < instance->n_partitions; i++)
-        if (instance->partitions[i].state == LS_PART_GIVEN &&
+    for (int32_t i = 0; i < instance->n_partitions && !instance->log_unsure; i++) {
+        const struct ls_partition *partition = &instance->partitions[i];
+        if (partition->state == LS_PART_GIVEN && !(unseen && partition->in_look) &&
             instance->ops->lane_of(instance->sink, i) == lane)
             return true;
+    }
     return false;
 }
 
@@ -76,11 +82,15 @@ static bool is_due(const struct ls_instance *instance, unsigned number, int64_t 
     const struct ls_lane_state *lane = &instance->lanes[number];
     if (lane->looking || lane->rewinding || lane->marks_out > 0 || lane->n_partitions == 0)
         return false;
-    if (lane->look_err.class != LS_ERR_NONE) /* the store is away */
+    bool up = instance->phase == LS_INSTANCE_UP;
+    /* What was put off was so for others, and what is in doubt may be wrong each moment. */
+    if (up && (lane->doubted || has_given(instance, number, true)))
+        return true;
+    if (lane->look_err.class != LS_ERR_NONE) /* the store is away, or a leader */
         return now_ms >= lane->next_look_ms;
-    if (instance->phase == LS_INSTANCE_LOOKING)
+    if (!up)
         return !lane->seen;
-    if (lane->doubted || (has_given(instance, number) && !instance->log_unsure))
+    if (has_given(instance, number, false))
         return true;
     /* A store that is being retried is away; its next answer says more than a look. */
     return is_live(instance) && !ls_send_is_away(lane) && now_ms >= lane->next_look_ms;
@@ -262,9 +272,11 @@ static int use_marks(struct ls_instance *instance, struct ls_work *work, struct 
 
 void ls_looks_put_off(struct ls_lane_state *lane, const struct ls_err *why)
 {
+    int64_t wait_ms = LEADER_MS;
+    if (!ls_leaders_is_lack(why)) /* that says nothing of the store */
+        wait_ms = ls_backoff_ms(lane->look_attempt++, LS_START_RETRY_MS / 4, LS_START_RETRY_MS * 4);
     lane->look_err = *why;
-    lane->next_look_ms = ls_mono_ms() + ls_backoff_ms(lane->look_attempt++, LS_START_RETRY_MS / 4,
-                                                      LS_START_RETRY_MS * 4);
+    lane->next_look_ms = ls_mono_ms() + wait_ms;
 }
 
 int ls_looks_answered(struct ls_instance *instance, struct ls_work *work, struct ls_err *err)

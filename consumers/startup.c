@@ -187,6 +187,24 @@ static int begin_one(struct ls_instance *instance, const struct ls_mark *mark, i
     return 0;
 }
 
+/* Where each may begin: what the log says to the marks. -1 as ls_startup_begin, for all of them. */
+static int ask_where(struct ls_instance *instance, struct beginning *beginning,
+                     struct ls_err *ret_why, struct ls_err *err)
+{
+    if (instance->begin_err.class != LS_ERR_NONE) {
+        *err = instance->begin_err;
+        return -1;
+    }
+    ls_report_turn(instance);
+    int rc = find_offsets(instance, beginning, ret_why, err);
+    ls_report_turn(instance);
+    if (rc == 0)
+        rc = check_before_marks(instance, beginning, ret_why, err);
+    if (rc < 0 && !ls_leaders_is_lack(err))
+        instance->begin_err = *err;
+    return rc;
+}
+
 int ls_startup_begin(struct ls_instance *instance, const struct ls_mark *marks, size_t n,
                      struct ls_err *err)
 {
@@ -202,13 +220,9 @@ int ls_startup_begin(struct ls_instance *instance, const struct ls_mark *marks, 
         else
             note_lack(instance->genesis[0].topic, marks[i].partition, &why);
     }
-    if (instance->options->position == LS_POSITION_MARKS) {
-        if (find_offsets(instance, &beginning, &why, err) < 0)
-            return -1;
-        ls_report_turn(instance);
-        if (check_before_marks(instance, &beginning, &why, err) < 0)
-            return -1;
-    }
+    if (instance->options->position == LS_POSITION_MARKS &&
+        ask_where(instance, &beginning, &why, err) < 0)
+        return -1;
     int64_t until_ms = ls_mono_ms() + BEGIN_MS;
     for (size_t i = 0; i < n && ls_mono_ms() < until_ms; i++) {
         ls_report_turn(instance);

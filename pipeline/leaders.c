@@ -80,6 +80,11 @@ int ls_leaders_lack(const char *topic, int32_t partition, struct ls_err *err)
                       topic, partition);
 }
 
+bool ls_leaders_is_lack(const struct ls_err *err)
+{
+    return err->class == LS_ERR_RETRY && err->code == (int)RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE;
+}
+
 rd_kafka_resp_err_t ls_leaders_offsets(rd_kafka_t *client, rd_kafka_topic_partition_list_t *list,
                                        int timeout_ms)
 {

@@ -29,6 +29,8 @@ bool ls_leaders_has(const struct ls_leaders *leaders, int32_t partition);
 
 /* Says that the partition has none: RETRY. Returns -1. */
 int ls_leaders_lack(const char *topic, int32_t partition, struct ls_err *err);
+/* Whether err says that a partition has none. */
+bool ls_leaders_is_lack(const struct ls_err *err);
 
 /*
  * rd_kafka_offsets_for_times. Where it knows a leader of none of the partitions, it answers at once

@@ -5,9 +5,33 @@
 
 enum { TIMEOUT_MS = 10000 };
 
+static _Atomic(mock_offsets_fn *) offsets_hook;
+
+mock_offsets_fn __real_rd_kafka_offsets_for_times;
+mock_offsets_fn __wrap_rd_kafka_offsets_for_times;
+rd_kafka_resp_err_t __wrap_rd_kafka_offsets_for_times(rd_kafka_t *client,
+                                                      rd_kafka_topic_partition_list_t *list,
+                                                      int timeout_ms)
+{
+    mock_offsets_fn *hook = offsets_hook;
+    return (hook != NULL ? hook : __real_rd_kafka_offsets_for_times)(client, list, timeout_ms);
+}
+
+void mock_kafka_hook_offsets(mock_offsets_fn *hook)
+{
+    offsets_hook = hook;
+}
+
+rd_kafka_resp_err_t mock_kafka_offsets(rd_kafka_t *client, rd_kafka_topic_partition_list_t *list,
+                                       int timeout_ms)
+{
+    return __real_rd_kafka_offsets_for_times(client, list, timeout_ms);
+}
+
 void mock_kafka_start(struct mock_kafka *mock)
 {
     memset(mock, 0, sizeof(*mock));
+    mock_kafka_hook_offsets(NULL);
     rd_kafka_conf_t *conf = rd_kafka_conf_new();
     char text[256];
     cr_assert_eq(rd_kafka_conf_set(conf, "test.mock.num.brokers", "1", text, sizeof(text)),

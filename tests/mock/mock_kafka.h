@@ -23,4 +23,13 @@ void mock_kafka_topic(struct mock_kafka *mock, const char *topic, int partitions
 void mock_kafka_put(struct mock_kafka *mock, const char *topic, int32_t partition, const char *key,
                     const char *value, size_t value_len);
 
+/*
+ * What any part of the program gets when it calls rd_kafka_offsets_for_times, until the test ends;
+ * the hook calls mock_kafka_offsets for what that really does. Any thread.
+ */
+typedef rd_kafka_resp_err_t mock_offsets_fn(rd_kafka_t *client,
+                                            rd_kafka_topic_partition_list_t *list, int timeout_ms);
+void mock_kafka_hook_offsets(mock_offsets_fn *hook);
+mock_offsets_fn mock_kafka_offsets;
+
 #endif

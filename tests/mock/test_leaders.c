@@ -15,10 +15,13 @@ static atomic_int refused_of; /* the partition */
 static atomic_int refusals;   /* so many requests find that its leader has moved */
 static atomic_int refused;    /* so many have that asked of others, too */
 
+static mock_offsets_fn refuse_one;
+
 static void start(void)
 {
     instance_start();
     refusals = refused = 0;
+    mock_kafka_hook_offsets(refuse_one);
 }
 
 TestSuite(leaders, .init = start, .fini = instance_stop, .timeout = 120);
@@ -33,21 +36,14 @@ static void set_leader(const char *topic, int32_t partition, bool led)
 }
 
 /* A leader moves between the answer that names it and the question that it gets. */
-rd_kafka_resp_err_t __real_rd_kafka_offsets_for_times(rd_kafka_t *client,
-                                                      rd_kafka_topic_partition_list_t *list,
-                                                      int timeout_ms);
-rd_kafka_resp_err_t __wrap_rd_kafka_offsets_for_times(rd_kafka_t *client,
-                                                      rd_kafka_topic_partition_list_t *list,
-                                                      int timeout_ms);
-rd_kafka_resp_err_t __wrap_rd_kafka_offsets_for_times(rd_kafka_t *client,
-                                                      rd_kafka_topic_partition_list_t *list,
-                                                      int timeout_ms)
+static rd_kafka_resp_err_t refuse_one(rd_kafka_t *client, rd_kafka_topic_partition_list_t *list,
+                                      int timeout_ms)
 {
     bool refuse =
         refusals > 0 && rd_kafka_topic_partition_list_find(list, STATE, refused_of) != NULL;
     if (refuse)
         set_leader(STATE, refused_of, false);
-    rd_kafka_resp_err_t code = __real_rd_kafka_offsets_for_times(client, list, timeout_ms);
+    rd_kafka_resp_err_t code = mock_kafka_offsets(client, list, timeout_ms);
     if (refuse) {
         refusals--;
         refused += list->cnt > 1;
