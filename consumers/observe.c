@@ -20,6 +20,7 @@
 #include "base/mem.h"
 #include "consumers/report_impl.h"
 #include "pipeline/ends.h"
+#include "pipeline/leaders.h"
 #include "pipeline/topics.h"
 
 enum { ASK_MS = 5000, ASK_AWAY_MS = 10000, ASK_TIMEOUT_MS = 800 };
@@ -223,6 +224,15 @@ bool ls_observe_lane_wait(const struct ls_instance *instance, unsigned number, c
     return true;
 }
 
+void ls_observe_lack(const struct ls_instance *instance, int32_t partition, char *ret, size_t size)
+{
+    char topic[LS_TOPIC_NAME_MAX];
+    struct ls_err lack = {0};
+    ls_topic_state(instance->sink_config->entity, topic);
+    ls_leaders_lack(topic, partition, &lack);
+    snprintf(ret, size, "%s", lack.text);
+}
+
 void ls_observe_wait(const struct ls_instance *instance, char *ret, size_t size)
 {
     uint64_t unconfirmed = ls_quarantine_unconfirmed(instance->quarantine);
@@ -237,7 +247,7 @@ void ls_observe_wait(const struct ls_instance *instance, char *ret, size_t size)
     for (int32_t i = 0; i < instance->n_partitions; i++) {
         if (instance->partitions[i].leaderless && (instance->partitions[i].state == LS_PART_GIVEN ||
                                                    instance->report->view.partitions[i].lag > 0)) {
-            snprintf(ret, size, "waits for partition %d to have a leader", i);
+            ls_observe_lack(instance, i, ret, size);
             return;
         }
         if (instance->partitions[i].state == LS_PART_GIVEN) {

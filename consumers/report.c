@@ -255,8 +255,12 @@ static bool is_part_stuck(const struct ls_instance *instance, int64_t now_ms, ch
             seen->moved_ms > report->explained_ms ? seen->moved_ms : report->explained_ms;
         if (instance->partitions[i].state == LS_PART_NONE || now_ms - since_ms < long_ms)
             continue;
-        snprintf(wait, size, "partition %d stands still at offset %" PRId64 " while others move", i,
-                 seen->low);
+        if (instance->partitions[i].leaderless)
+            ls_observe_lack(instance, i, wait, size);
+        else
+            snprintf(wait, size,
+                     "partition %d stands still at offset %" PRId64 " while others move", i,
+                     seen->low);
         return true;
     }
     return false;

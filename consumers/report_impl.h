@@ -58,6 +58,8 @@ void ls_observe(struct ls_instance *instance);
 /* What the lane waits for, when it has something in hand. Returns whether it has. */
 bool ls_observe_lane_wait(const struct ls_instance *instance, unsigned number, char *ret,
                           size_t size);
+/* That the partition has no leader, and what to do about it. */
+void ls_observe_lack(const struct ls_instance *instance, int32_t partition, char *ret, size_t size);
 /* What the instance waits for, when it has something to do and nothing of it is done. */
 void ls_observe_wait(const struct ls_instance *instance, char *ret, size_t size);
 

@@ -75,8 +75,8 @@ bool ls_leaders_has(const struct ls_leaders *leaders, int32_t partition)
 int ls_leaders_lack(const char *topic, int32_t partition, struct ls_err *err)
 {
     return ls_err_set(err, LS_ERR_RETRY, (int)RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE,
-                      "%s/%d has no leader: no broker that holds it is there; it goes on when one "
-                      "is back",
+                      "%s/%d has no leader: no broker that holds it is there; start one of those, "
+                      "and it goes on by itself",
                       topic, partition);
 }
 

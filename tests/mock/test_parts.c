@@ -6,7 +6,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
-#include "consumers/instance_impl.h"
+#include "consumers/report_impl.h"
 #include "instance_fixture.h"
 #include "pipeline/leaders.h"
 
@@ -44,13 +44,15 @@ static void start(void)
         snprintf(genesis[i].topic, sizeof(genesis[i].topic), "%s", STATE);
         asked[i] = true;
         partitions[i].state = LS_PART_BEGUN;
+        partitions[i].low = 1;
     }
     cr_assert_eq(fake_sink_ops.open(&sink, &instance.sink, &err), 0);
     ls_send_init(&instance, &lane);
     lane.lane = ls_lane_start(&fake_sink_ops, instance.sink, 0, instance.returns, &err);
     cr_assert_not_null(lane.lane);
     instance.report = ls_report_open(&instance);
-    instance.producer = ls_kafka_client(&mock.config, RD_KAFKA_PRODUCER, "test", NULL, NULL, &err);
+    instance.quarantine = ls_quarantine_open(&instance);
+    instance.producer = ls_quarantine_producer(&instance, &err);
     cr_assert_not_null(instance.producer);
 }
 
@@ -68,10 +70,11 @@ static void stop(void)
     }
     ls_lane_stop(lane.lane);
     fake_sink_ops.close(instance.sink);
+    ls_kafka_end(instance.producer);
+    ls_quarantine_close(instance.quarantine);
     ls_report_close(instance.report);
     ls_returns_free(instance.returns);
     ls_stats_free(options.stats);
-    rd_kafka_destroy(instance.producer);
     instance_stop();
 }
 
@@ -122,6 +125,25 @@ Test(parts, only_what_a_store_says_makes_the_next_look_come_later)
     ls_err_set(&away, LS_ERR_RETRY, 0, "away");
     ls_looks_put_off(&lane, &away);
     cr_expect_eq(lane.look_attempt, 1);
+}
+
+Test(parts, a_partition_that_stands_still_for_want_of_a_leader_is_said_to_lack_one)
+{
+    struct ls_report *report = instance.report;
+    options.stuck_ms = 1000;
+    for (int32_t i = 0; i < FAKE_PARTITIONS; i++)
+        report->seen[i] =
+            (struct ls_seen){.low = 1, .asked_end = 2, .moved_ms = ls_mono_ms() - (i == 1) * 10000};
+    report->view.progress_ms = ls_mono_ms();
+    ls_report_state(&instance, LS_STATE_RUNNING, NULL);
+    cr_expect_eq(instance.state, LS_STATE_STUCK);
+    cr_expect(strstr(instance.reason, "partition 1 stands still at offset 1"), "%s",
+              instance.reason);
+    partitions[1].leaderless = true;
+    ls_report_state(&instance, LS_STATE_RUNNING, NULL);
+    cr_expect_eq(instance.state, LS_STATE_STUCK);
+    cr_expect(strstr(instance.reason, STATE "/1 has no leader"), "%s", instance.reason);
+    cr_expect(strstr(instance.reason, "start one"), "what to do: %s", instance.reason);
 }
 
 static atomic_int requests;
