@@ -166,14 +166,28 @@ class ThreeBrokers(unittest.TestCase):
         wait_until(lambda: at_ends(ends), "what waited is applied and marked", 120)
         story.settle()
 
-        servers.kill(broker(victim))  # and once more, under a worker that has begun them
+        # and once more, under a worker that has begun them; the publisher asks partition 0 who the
+        # log is, so another broker than that one's
+        victim = next(leader for leader in leaders.values() if leader != victim)
+        away = {p for p, leader in leaders.items() if leader == victim}
+        led = sorted(set(leaders) - away)
+        servers.kill(broker(victim))
         try:
             self.wait_leaderless(log, away)
+            lines = "".join(
+                f'{{"id": "{key}", "name": "meanwhile"}}\n'
+                for p in led
+                for key in keys_of(p, 20, "meanwhile")
+            )
+            story.publish_lines(lines)
+            moved = {p: ends[p] + 20 for p in led}
+            wait_until(lambda: at_ends(moved), "what was published meanwhile is marked", 120)
             self.expect_named(story, away)
         finally:
             servers.start(broker(victim))
+        self.assertEqual(log.ends(), {**ends, **moved})
         story.publish(members=200, events=400, seed=2)
-        story.settle()
+        story.settle()  # finds in the store what was published meanwhile, too
         self.assertEqual(worker.stop(), 0)
         self.assertNotIn("state=HALTED", worker.log())
 
