@@ -54,20 +54,21 @@ struct ls_status *ls_status_open(const struct ls_config *config,
     return status;
 }
 
-static void close_consumer(rd_kafka_t *consumer)
+void ls_status_end_consumer(rd_kafka_t **consumer)
 {
-    if (consumer == NULL)
+    if (*consumer == NULL)
         return;
-    rd_kafka_consumer_close(consumer);
-    ls_kafka_end(consumer);
+    rd_kafka_consumer_close(*consumer);
+    ls_kafka_end(*consumer);
+    *consumer = NULL;
 }
 
 void ls_status_close(struct ls_status *status)
 {
     if (status == NULL)
         return;
-    close_consumer(status->follower);
-    close_consumer(status->peeker);
+    ls_status_end_consumer(&status->follower);
+    ls_status_end_consumer(&status->peeker);
     ls_kafka_end(status->client);
     for (size_t i = 0; i < status->n; i++) {
         struct ls_status_kept *kept = &status->kept[i];

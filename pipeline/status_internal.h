@@ -41,7 +41,7 @@ struct ls_status {
     const struct ls_config *config;
     rd_kafka_t *client;   /* requests */
     rd_kafka_t *follower; /* reads lockstep.control on from where it stands */
-    rd_kafka_t *peeker;   /* reads single records, for their age */
+    rd_kafka_t *peeker;   /* reads single records, for their age; asks for groups' offsets */
     int32_t control_partitions;
     int64_t *control_next; /* by partition */
     bool unheard;          /* some of them have no leader */
@@ -50,6 +50,9 @@ struct ls_status {
     struct ls_status_log *logs; /* one per entity */
     size_t n_logs;
 };
+
+/* Closes a consumer, if there is one. */
+void ls_status_end_consumer(rd_kafka_t **consumer);
 
 /* Reads new heartbeats into kept. */
 int ls_status_follow(struct ls_status *status, struct ls_err *err);

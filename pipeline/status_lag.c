@@ -6,6 +6,7 @@
  * the position, nothing is left to apply, so that partition has no lag. What a partition without a
  * leader holds is not known; it is named, and adds nothing.
  */
+#include <poll.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -16,7 +17,7 @@
 #include "pipeline/topics.h"
 #include "schema/key.h"
 
-enum { REQUEST_MS = 10 * 1000, PEEK_MS = 3000, POLL_MS = 20 };
+enum { REQUEST_MS = 10 * 1000, PEEK_MS = 3000, POLL_MS = 20, MOVING_MS = 200 };
 
 const struct ls_status_log *ls_status_log_of(const struct ls_status *status,
                                              const struct ls_entity_config *entity)
@@ -97,36 +98,6 @@ static int read_answer(rd_kafka_event_t *event, const char *group, int64_t *low,
     return 0;
 }
 
-static int group_offsets(struct ls_status *status, const struct ls_sink_config *sink, int64_t *low,
-                         struct ls_err *err)
-{
-    char group[LS_TOPIC_NAME_MAX], topic[LS_TOPIC_NAME_MAX];
-    int32_t n = sink->entity->partitions;
-    ls_group_name(sink, group);
-    ls_topic_state(sink->entity, topic);
-    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(n);
-    for (int32_t p = 0; p < n; p++)
-        rd_kafka_topic_partition_list_add(list, topic, p);
-    rd_kafka_ListConsumerGroupOffsets_t *request =
-        rd_kafka_ListConsumerGroupOffsets_new(group, list);
-    rd_kafka_topic_partition_list_destroy(list);
-    rd_kafka_AdminOptions_t *options =
-        rd_kafka_AdminOptions_new(status->client, RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS);
-    rd_kafka_AdminOptions_set_request_timeout(options, REQUEST_MS, NULL, 0);
-    rd_kafka_queue_t *queue = rd_kafka_queue_new(status->client);
-    rd_kafka_ListConsumerGroupOffsets(status->client, &request, 1, options, queue);
-    rd_kafka_event_t *event = rd_kafka_queue_poll(queue, REQUEST_MS + 1000);
-    int rc = event != NULL
-                 ? read_answer(event, group, low, n, err)
-                 : ls_kafka_err(err, RD_KAFKA_RESP_ERR__TIMED_OUT, "offsets of group %s", group);
-    if (event != NULL)
-        rd_kafka_event_destroy(event);
-    rd_kafka_queue_destroy(queue);
-    rd_kafka_AdminOptions_destroy(options);
-    rd_kafka_ListConsumerGroupOffsets_destroy(request);
-    return rc;
-}
-
 static rd_kafka_t *peeker_of(struct ls_status *status, struct ls_err *err)
 {
     static const char *const extra[] = {"group.id",
@@ -145,6 +116,67 @@ static rd_kafka_t *peeker_of(struct ls_status *status, struct ls_err *err)
             rd_kafka_poll_set_consumer(status->peeker);
     }
     return status->peeker;
+}
+
+/* low[] as the group has committed it, from one request. */
+static int ask_group(rd_kafka_t *client, const struct ls_sink_config *sink, int64_t *low,
+                     struct ls_err *err)
+{
+    char group[LS_TOPIC_NAME_MAX], topic[LS_TOPIC_NAME_MAX];
+    int32_t n = sink->entity->partitions;
+    ls_group_name(sink, group);
+    ls_topic_state(sink->entity, topic);
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(n);
+    for (int32_t p = 0; p < n; p++)
+        rd_kafka_topic_partition_list_add(list, topic, p);
+    rd_kafka_ListConsumerGroupOffsets_t *request =
+        rd_kafka_ListConsumerGroupOffsets_new(group, list);
+    rd_kafka_topic_partition_list_destroy(list);
+    rd_kafka_AdminOptions_t *options =
+        rd_kafka_AdminOptions_new(client, RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS);
+    rd_kafka_AdminOptions_set_request_timeout(options, REQUEST_MS, NULL, 0);
+    rd_kafka_queue_t *queue = rd_kafka_queue_new(client);
+    rd_kafka_ListConsumerGroupOffsets(client, &request, 1, options, queue);
+    rd_kafka_event_t *event = rd_kafka_queue_poll(queue, REQUEST_MS + 1000);
+    int rc = event != NULL
+                 ? read_answer(event, group, low, n, err)
+                 : ls_kafka_err(err, RD_KAFKA_RESP_ERR__TIMED_OUT, "offsets of group %s", group);
+    if (event != NULL)
+        rd_kafka_event_destroy(event);
+    rd_kafka_queue_destroy(queue);
+    rd_kafka_AdminOptions_destroy(options);
+    rd_kafka_ListConsumerGroupOffsets_destroy(request);
+    return rc;
+}
+
+/* Whether the group has no coordinator for now, or another one than the broker that was asked. */
+static bool is_moving(const struct ls_err *err)
+{
+    return err->code == RD_KAFKA_RESP_ERR_NOT_COORDINATOR ||
+           err->code == RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE ||
+           err->code == RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS;
+}
+
+/*
+ * The peeker asks, as it is a consumer: librdkafka (2.0.2 to 2.12 at least) crashes when a client
+ * without a group is told NOT_COORDINATOR. It also goes on asking the broker that was coordinator
+ * for as long as it is asked itself, so after that answer a new client asks.
+ */
+static int group_offsets(struct ls_status *status, const struct ls_sink_config *sink, int64_t *low,
+                         struct ls_err *err)
+{
+    int64_t until_ms = ls_mono_ms() + REQUEST_MS;
+    for (;;) {
+        rd_kafka_t *peeker = peeker_of(status, err);
+        if (peeker == NULL)
+            return -1;
+        if (ask_group(peeker, sink, low, err) == 0)
+            return 0;
+        if (!is_moving(err) || ls_mono_ms() >= until_ms)
+            return -1;
+        ls_status_end_consumer(&status->peeker);
+        poll(NULL, 0, MOVING_MS);
+    }
 }
 
 static void wake_broker(rd_kafka_t *peeker, const char *topic, const struct ls_status_log *log,
