@@ -292,7 +292,7 @@ static const struct ls_option sink_options[] = {
      .max = 3600000,
      .defaults = EACH(30000),
      .meaning = "Milliseconds until a request without an answer is given up and sent again; one "
-                "whose answer comes in pieces (MySQL without TLS, Redis) has twice that in all."},
+                "whose answer comes in pieces (MySQL, Redis) has twice that in all."},
 };
 
 static const struct ls_option server_options[] = {

@@ -15,15 +15,12 @@
 #include "pipeline/mysql_client.h"
 
 #include <errmsg.h>
-#include <errno.h>
-#include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
-#include "base/clock.h"
 #include "pipeline/mysql_errors.h"
 
 /* The same text in all sessions, so that what one server takes, every server takes. */
@@ -34,10 +31,6 @@
 enum {
     LOCK_WAIT_MAX_S = 10, /* longer than any transaction of a lane, shorter than a stuck one */
 };
-
-/* When this thread's question must be answered, monotonic; 0: each wait has its own timeout only.
- */
-static _Thread_local int64_t answer_by_ms;
 
 static void library_start(void)
 {
@@ -56,53 +49,20 @@ static unsigned lock_wait_s(const struct ls_sink_config *config)
     return half < 1 ? 1 : half > LOCK_WAIT_MAX_S ? LOCK_WAIT_MAX_S : half;
 }
 
-void ls_mysql_hurry(const struct ls_sink_config *config)
-{
-    answer_by_ms = ls_mono_ms() + (int64_t)config->request_timeout_ms * LS_ANSWER_TIMES;
-}
-
-void ls_mysql_rest(void)
-{
-    answer_by_ms = 0;
-}
-
-static int64_t least(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
-/*
- * What the client library waits with (MARIADB_OPT_IO_WAIT): timeout_ms <= 0 waits for ever; returns
- * 1 when the socket is ready, 0 with ETIMEDOUT, -1.
- */
-static int wait_io(my_socket fd, my_bool is_read, int timeout_ms)
-{
-    struct pollfd waited = {.fd = fd, .events = is_read ? POLLIN : POLLOUT};
-    int64_t until_ms = timeout_ms > 0 ? ls_mono_ms() + timeout_ms : INT64_MAX;
-    if (answer_by_ms != 0)
-        until_ms = least(until_ms, answer_by_ms);
-    for (;;) {
-        int64_t left_ms = until_ms == INT64_MAX ? -1 : until_ms - ls_mono_ms();
-        if (until_ms != INT64_MAX && left_ms <= 0) {
-            errno = ETIMEDOUT;
-            return 0;
-        }
-        int rc = poll(&waited, 1, (int)least(left_ms, INT32_MAX));
-        if (rc != 0 && !(rc < 0 && errno == EINTR))
-            return rc;
-    }
-}
-
 void ls_mysql_close(struct ls_mysql *mysql)
 {
     if (mysql->handle != NULL)
         mysql_close(mysql->handle);
     mysql->handle = NULL;
+    mysql->open = false;
 }
 
 int ls_mysql_fail(struct ls_mysql *mysql, struct ls_err *err)
 {
     unsigned code = mysql_errno(mysql->handle);
+    /* Over TLS a lost connection has the code of a refused certificate. */
+    if (code == CR_SSL_CONNECTION_ERROR && (mysql->open || ls_mysql_late()))
+        code = CR_SERVER_LOST;
     const char *text = mysql_error(mysql->handle);
     return ls_mysql_err(err, mysql->where, code, *text ? text : "no error text");
 }
@@ -186,7 +146,7 @@ static void set_options(MYSQL *handle, const struct ls_sink_config *config)
     mysql_options(handle, MYSQL_OPT_CONNECT_TIMEOUT, &connect_s);
     mysql_options(handle, MYSQL_OPT_READ_TIMEOUT, &request_s);
     mysql_options(handle, MYSQL_OPT_WRITE_TIMEOUT, &request_s);
-    mysql_options(handle, MARIADB_OPT_IO_WAIT, (const void *)(uintptr_t)wait_io);
+    mysql_options(handle, MARIADB_OPT_IO_WAIT, (const void *)(uintptr_t)ls_mysql_wait);
     mysql_options(handle, MYSQL_OPT_PROTOCOL, &protocol);
     mysql_options(handle, MYSQL_OPT_LOCAL_INFILE, &local_infile);
     mysql_options(handle, MYSQL_OPT_MAX_ALLOWED_PACKET, &packet);
@@ -314,12 +274,17 @@ int ls_mysql_connect(struct ls_mysql *mysql, const struct ls_sink_config *config
                            server->database, server->port, NULL, CLIENT_MULTI_STATEMENTS) == NULL) {
         ls_mysql_fail(mysql, err);
         ls_mysql_close(mysql);
+        ls_mysql_rest();
         return -1;
     }
+    mysql->open = true;
+    if (config->tls.on)
+        ls_mysql_never_block(
+            mysql_get_socket(mysql->handle)); /* if the greeting was there at once */
     ls_mysql_hurry(config);
     int rc = set_session(mysql, config, err);
-    ls_mysql_rest();
     if (rc != 0)
         ls_mysql_close(mysql);
+    ls_mysql_rest();
     return rc;
 }

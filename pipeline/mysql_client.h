@@ -7,9 +7,11 @@
 #define LS_PIPELINE_MYSQL_CLIENT_H
 
 #include <mysql.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "pipeline/config.h"
+#include "pipeline/mysql_wait.h"
 
 enum {
     /* The server's limit on one packet, bytes: below the minimum a sink refuses to run. */
@@ -18,6 +20,7 @@ enum {
 
 struct ls_mysql {
     MYSQL *handle;     /* NULL: not connected */
+    bool open;         /* the server has let us in */
     size_t packet_max; /* the session's max_allowed_packet, bytes */
     char where[300];   /* "mysql 127.0.0.1:3306", for messages */
 };
@@ -31,16 +34,6 @@ struct ls_mysql {
  */
 int ls_mysql_connect(struct ls_mysql *mysql, const struct ls_sink_config *config,
                      const struct ls_mysql_server *server, struct ls_err *err);
-
-/*
- * What this thread asks from now on, of any connection, must be answered within
- * LS_ANSWER_TIMES x request_timeout_ms, else the connection is lost (CR_SERVER_LOST): the library's
- * own timeout is one of each read, and a peer that sends a byte now and then is never late by it.
- * Over TLS it stays so: there the library waits in the socket and not by our function.
- * Call it again for each question; ls_mysql_rest ends it.
- */
-void ls_mysql_hurry(const struct ls_sink_config *config);
-void ls_mysql_rest(void);
 
 /* Closes; safe on a zeroed or closed one. An open transaction is rolled back by the server. */
 void ls_mysql_close(struct ls_mysql *mysql);

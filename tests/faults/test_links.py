@@ -9,13 +9,16 @@ show that the fault was there.
 
 import contextlib
 import itertools
+import socket
 import time
 import unittest
 
 from confluent_kafka.admin import AdminClient
 
+import certificates
 import harness
 import proxy
+import relay
 import servers
 from harness import wait_until
 from support import Story
@@ -176,6 +179,51 @@ class MysqlLinks(Links, unittest.TestCase):
                     server["port"] = node.port
 
             yield proxy.Group(nodes), change
+
+
+class MysqlTlsLinks(Links, unittest.TestCase):
+    """Over TLS the client library waits in another way."""
+
+    sink, standing = "mysql", "mysql-tls"
+    cut_after = 4000  # behind the handshake, in the middle of what the server says of its variables
+
+    @classmethod
+    @contextlib.contextmanager
+    def proxied(cls):
+        certificates.prepare(servers.INSTANCE)
+        certificates.install(servers.INSTANCE, "mysql-tls", "good")
+        with servers.running("mysql-tls"), proxy.Proxy(servers.port("mysql-tls")) as node:
+            yield proxy.Group([node]), lambda config: cls.lead(config, node.port)
+
+    @staticmethod
+    def lead(config, port):
+        sink = config["sinks"]["mysql"]
+        [first, *_] = sink["servers"]
+        sink["servers"] = [{**first, "port": port, "partitions": "0-7"}]
+        sink["tls"] = {"ca": str(certificates.authority(servers.INSTANCE))}
+
+    def test_an_answer_that_comes_byte_by_byte_is_given_up(self):
+        told = len(self.worker.log())
+        super().test_an_answer_that_comes_byte_by_byte_is_given_up()
+        self.assertNotIn("ca, cert and key", self.worker.log()[told:], "no certificate is wrong")
+
+    def test_a_statement_that_fills_the_socket_goes_on_when_there_is_room(self):
+        """The library says that it waits to read, and waits to write."""
+        with relay.Narrow(self.links.nodes[0].port) as narrow, self.worker_stopped():
+            through = self.story.variant("narrow", lambda config: self.lead(config, narrow.port))
+            self.publish()
+            with self.story.worker(config=through):
+                self.story.wait_caught_up()
+                self.assertEqual(self.story.status(self.sink)["retried"], 0)
+            self.assertGreater(narrow.largest, 64 * 1024)
+
+    @contextlib.contextmanager
+    def worker_stopped(self):
+        self.worker.stop()
+        try:
+            yield
+        finally:
+            type(self).worker = self.enterClassContext(self.story.worker())
 
 
 class RedisLinks(Links, unittest.TestCase):
