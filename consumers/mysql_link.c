@@ -88,6 +88,7 @@ static int identify(struct ls_mysql_link *link, bool reconnected, struct ls_err 
         "IFNULL(@@datadir, ''); SHOW GLOBAL STATUS LIKE 'Uptime'; "
         "SHOW GLOBAL VARIABLES LIKE 'server_uuid'";
     struct ls_mysql_identity now = {0};
+    ls_mysql_hurry(link->config);
     if (ls_mysql_many(&link->mysql, sql, sizeof(sql) - 1, take_answer, &now, err) != 0)
         return -1;
     char why[220], doubt[256];
@@ -122,7 +123,6 @@ int ls_mysql_link_use(struct ls_mysql_link *link, struct ls_err *err)
         return 0;
     if (ls_mysql_connect(mysql, link->config, link->server, err) != 0)
         return -1;
-    ls_mysql_hurry(link->config);
     if (identify(link, true, err) == 0)
         return 0;
     ls_mysql_close(mysql);
@@ -131,6 +131,7 @@ int ls_mysql_link_use(struct ls_mysql_link *link, struct ls_err *err)
 
 void ls_mysql_link_reset(struct ls_mysql_link *link)
 {
+    ls_mysql_hurry(link->config);
     if (link->mysql.handle != NULL &&
         (ls_mysql_lost(&link->mysql) || mysql_real_query(link->mysql.handle, "ROLLBACK", 8) != 0))
         ls_mysql_close(&link->mysql);

@@ -40,6 +40,7 @@ static int has_data(struct ls_mysql_link *link, const bool *wanted, bool *ret, s
         }
         if (n < LS_MYSQL_TABLES_PER_PACKET && (n == 0 || shard + 1 < LS_SHARDS))
             continue;
+        ls_mysql_hurry(link->config); /* for each packet: cold tables may take long in all */
         rc = ls_mysql_many(&link->mysql, sql.data, sql.len, any_row, &any, err);
         ls_buf_clear(&sql);
         n = 0;

@@ -54,6 +54,7 @@ static int send_marks(struct writing *writing, struct ls_err *err)
     }
     ls_buf_append_str(&sql, ";COMMIT");
     int rc = 0;
+    ls_mysql_hurry(writing->link->config);
     if (writing->n_sent > 0)
         rc = ls_mysql_many(&writing->link->mysql, sql.data, sql.len, take_count, writing, err);
     ls_buf_free(&sql);

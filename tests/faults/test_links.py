@@ -181,6 +181,34 @@ class MysqlLinks(Links, unittest.TestCase):
             yield proxy.Group(nodes), change
 
 
+class MysqlLook(unittest.TestCase):
+    """Of a store that is set up: into every table, many in a packet."""
+
+    LATENCY_MS = 500  # 16 packets take longer than one answer may
+
+    def test_a_look_into_all_tables_may_take_longer_than_one_answer(self):
+        with proxy.Proxy(servers.port("mysql-1")) as link:
+
+            def slow(config):
+                sink = config["sinks"]["mysql"]
+                [first, *_] = sink["servers"]
+                sink["servers"] = [{**first, "port": link.port, "partitions": "0-7"}]
+
+            def short(config):
+                config["sinks"]["mysql"]["request_timeout_ms"] = REQUEST_TIMEOUT_MS
+
+            entity = f"look{time.time_ns()}"  # whose tables are empty on any stack
+            with Story(entity, "looklong", ["mysql"], slow) as story:
+                story.publish(MEMBERS, EVENTS, seed=next(_seed))
+                hurried = story.variant("hurried", short)
+                late = link.latency(self.LATENCY_MS)
+                with story.worker(config=hurried) as worker:
+                    story.wait_status("mysql", "applies", lambda now: now.get("applied"))
+                    self.assertNotIn("Lost connection", worker.log())
+                    late.end()
+                    story.settle()
+
+
 class MysqlTlsLinks(Links, unittest.TestCase):
     """Over TLS the client library waits in another way."""
 
