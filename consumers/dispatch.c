@@ -37,8 +37,9 @@ static int ask_released(struct ls_instance *instance, const struct ls_batch *bat
         newest_ms < instance->released.wall_ms - CLOCKS_MS)
         return 0;
     uint32_t version = 0;
+    ls_report_beat(instance, false);
     if (ls_kafka_released_schema(instance->config, instance->sink_config->entity->schema->entity,
-                                 &version, NULL, err) < 0)
+                                 LS_ASK_LOG_MS, &version, NULL, err) < 0)
         return -1;
     instance->released.version = version;
     instance->released.wall_ms = wall_ms;
@@ -108,6 +109,7 @@ static void wake_brokers(struct ls_instance *instance, unsigned index)
         bool away = ls_source_wake(instance->source, number) < 0;
         lane->woken = number;
         lane->woken_ms = ls_mono_ms() + (away ? LS_AWAY_MS : 0);
+        ls_report_beat(instance, false);
         return;
     }
 }

@@ -28,10 +28,11 @@
 
 enum {
     LS_BACKOFF_BASE_MS = 50,
-    LS_BACKOFF_CAP_MS = 5000,     /* between two tries of what the store refused for now */
-    LS_START_RETRY_MS = 1000,     /* between two tries to start while log or store are away */
-    LS_HALT_RECHECK_MS = 15000,   /* a halted sink looks again this often */
-    LS_LOOK_MS = 10000,           /* between two looks at a store that is up */
+    LS_BACKOFF_CAP_MS = 5000,   /* between two tries of what the store refused for now */
+    LS_START_RETRY_MS = 1000,   /* between two tries to start while log or store are away */
+    LS_HALT_RECHECK_MS = 15000, /* a halted sink looks again this often */
+    LS_ASK_LOG_MS = 8000, /* what the loop reads of topics: not to pass for one that is gone */
+    LS_LOOK_MS = 10000,   /* between two looks at a store that is up */
     LS_UNKNOWN_ATTEMPTS_MAX = 30, /* then an error that no table knows is FATAL */
     LS_WAKE_MS = 20,              /* between two requests that wake a broker, for one lane */
     LS_AWAY_MS = 5000,            /* ... and after one that it did not answer */

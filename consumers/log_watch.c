@@ -23,7 +23,7 @@
 enum {
     WATCH_MS = 1000,
     GENESIS_MS = 10000,
-    TIMEOUT_MS = 5000, /* of each of the few requests that the instance's loop waits for */
+    TIMEOUT_MS = 5000, /* of each of the two checks that the instance's loop waits for */
 };
 
 /*
@@ -67,6 +67,7 @@ static int check(struct ls_instance *instance, bool genesis, struct ls_err *err)
         ls_calloc((size_t)instance->n_partitions, sizeof(*positions));
     size_t n = known_positions(instance, genesis, positions);
     const struct ls_log_position *wrong = NULL;
+    ls_report_beat(instance, false);
     if (ls_kafka_check_log(instance->config, instance->producer, instance->genesis[0].topic,
                            positions, n, TIMEOUT_MS, &wrong, err) < 0)
         return -1;

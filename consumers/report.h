@@ -47,8 +47,10 @@ void ls_report_text(const struct ls_instance *instance, const struct ls_err *err
                     size_t size);
 
 /*
- * The loop turns. Sends a heartbeat and publishes the view when they are due (now: at once). A long
- * wait inside a turn calls ls_report_turn, so that it does not pass for a loop that hangs.
+ * The loop turns. Sends a heartbeat and publishes the view when they are due (now: at once). What
+ * waits for Kafka inside a turn calls it first, so that several such waits do not pass for an
+ * instance that is gone; another long wait calls ls_report_turn, so as not to pass for a loop that
+ * hangs.
  */
 void ls_report_beat(struct ls_instance *instance, bool now);
 void ls_report_turn(struct ls_instance *instance);

@@ -23,7 +23,7 @@
 #include "schema/key.h"
 
 enum {
-    ASK_MS = 5000,     /* a request that the loop waits for */
+    ASK_MS = 5000,     /* what the loop asks of the log's leaders at once */
     BEGIN_MS = 1000,   /* of the loop's time for the partitions that are begun together */
     LEADERS_MS = 2000, /* between two times of asking who leads while partitions wait for that */
 };
@@ -195,9 +195,9 @@ static int ask_where(struct ls_instance *instance, struct beginning *beginning,
         *err = instance->begin_err;
         return -1;
     }
-    ls_report_turn(instance);
+    ls_report_beat(instance, false);
     int rc = find_offsets(instance, beginning, ret_why, err);
-    ls_report_turn(instance);
+    ls_report_beat(instance, false);
     if (rc == 0)
         rc = check_before_marks(instance, beginning, ret_why, err);
     if (rc < 0 && !ls_leaders_is_lack(err))
@@ -245,8 +245,9 @@ static int ask_log(struct ls_instance *instance, struct ls_err *err)
     size_t n = (size_t)instance->n_partitions;
     LS_CLEANUP_FREE struct ls_genesis *genesis = ls_calloc(n, sizeof(*genesis));
     LS_CLEANUP_FREE bool *asked = ls_calloc(n, sizeof(*asked));
-    if (ls_kafka_genesis_asked(instance->config, instance->sink_config->entity, genesis, asked,
-                               err) < 0)
+    ls_report_beat(instance, false);
+    if (ls_kafka_genesis_asked(instance->config, instance->sink_config->entity, LS_ASK_LOG_MS,
+                               genesis, asked, err) < 0)
         return -1;
     for (size_t i = 0; i < n; i++)
         if (strcmp(genesis[i].uuid, instance->genesis[i].uuid) != 0)
@@ -280,6 +281,7 @@ static bool is_led_again(struct ls_instance *instance)
         return false;
     bool led = false;
     struct ls_err ignored; /* it is asked again soon */
+    ls_report_beat(instance, false);
     if (ls_leaders_ask(instance->producer, instance->genesis[0].topic, ASK_MS, &leaders,
                        &ignored) == 0)
         for (int32_t i = waits; i < instance->n_partitions && !led; i++)
@@ -361,8 +363,8 @@ static int open_source(struct ls_instance *instance, struct ls_err *err)
 
 int ls_startup(struct ls_instance *instance, struct ls_err *err)
 {
-    if (ls_kafka_genesis_asked(instance->config, instance->sink_config->entity, instance->genesis,
-                               instance->asked, err) < 0)
+    if (ls_kafka_genesis_asked(instance->config, instance->sink_config->entity, LS_ASK_LOG_MS,
+                               instance->genesis, instance->asked, err) < 0)
         return -1;
     instance->log_unsure = false;
     instance->next_log_ms = 0;

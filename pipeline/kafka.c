@@ -298,15 +298,16 @@ int ls_kafka_wake(rd_kafka_t *client, const char *topic, int32_t partition)
 int ls_kafka_range(rd_kafka_t *client, const char *topic, int32_t partition, int64_t *ret_first,
                    int64_t *ret_end, struct ls_err *err)
 {
-    int64_t first = 0, end = 0, until_ms = ls_mono_ms() + LEADER_MS;
+    int64_t first = 0, end = 0, now_ms = ls_mono_ms();
+    int64_t until_ms = now_ms + LS_KAFKA_TIMEOUT_MS, leader_ms = now_ms + LEADER_MS;
     rd_kafka_resp_err_t code;
     for (;;) {
-        code = ask_offset(client, topic, partition, RD_KAFKA_OFFSET_BEGINNING, LS_KAFKA_TIMEOUT_MS,
+        code = ask_offset(client, topic, partition, RD_KAFKA_OFFSET_BEGINNING, ls_left_ms(until_ms),
                           &first);
         if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
-            code = ask_offset(client, topic, partition, RD_KAFKA_OFFSET_END, LS_KAFKA_TIMEOUT_MS,
+            code = ask_offset(client, topic, partition, RD_KAFKA_OFFSET_END, ls_left_ms(until_ms),
                               &end);
-        if (!is_without_leader(code) || ls_mono_ms() >= until_ms)
+        if (!is_without_leader(code) || ls_mono_ms() >= leader_ms)
             break;
         poll(NULL, 0, LEADER_AGAIN_MS);
     }

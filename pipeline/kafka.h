@@ -12,7 +12,11 @@
 #include "schema/wire.h"
 
 enum {
-    LS_KAFKA_TIMEOUT_MS = 15000, /* one request; reading: without anything new from the broker */
+    /*
+     * A call that asks Kafka, whatever it asks one after the other; reading: without anything new
+     * from the broker. To end a client of its own may take a few seconds more.
+     */
+    LS_KAFKA_TIMEOUT_MS = 15000,
     LS_KAFKA_MESSAGE_BYTES_MAX = 4 << 20, /* of any message that lockstep writes */
     /*
      * The genesis is among this many first records of a partition. Compaction only moves it
@@ -100,10 +104,11 @@ int ls_kafka_refuse_partitions(const struct ls_entity_config *entity,
 /*
  * As ls_kafka_genesis, but of the partitions that have a leader: asked[p] says which. The others
  * get the same uuid, since a log has one, with offset and time 0, and have to be asked before
- * anything of them is used. RETRY when none has a leader.
+ * anything of them is used. RETRY when none has a leader, or nothing new comes for timeout_ms.
  */
 int ls_kafka_genesis_asked(const struct ls_config *config, const struct ls_entity_config *entity,
-                           struct ls_genesis *genesis, bool *asked, struct ls_err *err);
+                           int timeout_ms, struct ls_genesis *genesis, bool *asked,
+                           struct ls_err *err);
 
 /*
  * A place in the log and what is known of it: no record up to and including `offset` was appended
@@ -130,8 +135,8 @@ struct ls_log_position {
  * leader are left out, as positions[].asked says. Where something younger is there, it is read
  * until a record proves it, by a consumer of its own, as the control records of transactions are
  * younger, too, and no sign of anything. ret_wrong is the first position that no longer holds, NULL
- * when all that were asked do. -1: RETRY when a broker does not answer within timeout_ms (each
- * request; while reading: nothing new for so long).
+ * when all that were asked do. -1: RETRY when that takes longer than timeout_ms (while reading:
+ * when nothing new comes for so long).
  */
 int ls_kafka_check_log(const struct ls_config *config, rd_kafka_t *client, const char *topic,
                        struct ls_log_position *positions, size_t n, int timeout_ms,
@@ -163,9 +168,10 @@ int ls_kafka_read_spans(const struct ls_config *config, const char *topic,
 
 /*
  * The released schema of an entity from lockstep.control (key `schema/<entity>`): its version, and
- * its JSON (which the caller frees) if ret_json is not NULL. Version 0 when none is released.
+ * its JSON (which the caller frees) if ret_json is not NULL. Version 0 when none is released. RETRY
+ * when nothing new comes for timeout_ms.
  */
-int ls_kafka_released_schema(const struct ls_config *config, const char *entity,
+int ls_kafka_released_schema(const struct ls_config *config, const char *entity, int timeout_ms,
                              uint32_t *ret_version, char **ret_json, struct ls_err *err);
 
 #endif

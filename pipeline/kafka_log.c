@@ -86,8 +86,8 @@ int ls_kafka_check_log(const struct ls_config *config, rd_kafka_t *client, const
         younger[i] = inside ? younger[i] : 0;
     }
     if (n_spans > 0)
-        rc = ls_kafka_read_spans(config, topic, spans, n_spans, timeout_ms, look_at_younger,
-                                 &confirming, err);
+        rc = ls_kafka_read_spans(config, topic, spans, n_spans, ls_left_ms(until_ms),
+                                 look_at_younger, &confirming, err);
     if (rc < 0)
         return -1;
     for (size_t i = 0; i < n; i++)

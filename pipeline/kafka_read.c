@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "pipeline/ends.h"
 #include "pipeline/kafka.h"
 #include "pipeline/leaders.h"
 #include "pipeline/topics.h"
@@ -37,6 +38,7 @@ struct reading {
     int32_t n_left;
     struct ls_leaders leaders; /* as of the beginning */
     int timeout_ms;            /* without anything new */
+    int64_t until_ms;          /* monotonic: that is so long from the call or the newest on */
     message_fn *each;
     void *opaque;
 };
@@ -114,7 +116,6 @@ static int read_parts(struct reading *reading, struct ls_err *err)
         return -1;
     struct ls_err last;
     ls_kafka_err(&last, RD_KAFKA_RESP_ERR__TIMED_OUT, "reading %s", reading->topic);
-    int64_t moved_ms = ls_mono_ms();
     while (reading->n_left > 0) {
         rd_kafka_message_t *message = rd_kafka_consumer_poll(reading->consumer, POLL_MS);
         int rc = 0;
@@ -123,8 +124,8 @@ static int read_parts(struct reading *reading, struct ls_err *err)
             rd_kafka_message_destroy(message);
         }
         if (rc > 0)
-            moved_ms = ls_mono_ms();
-        if (rc < 0 || ls_mono_ms() - moved_ms > reading->timeout_ms) {
+            reading->until_ms = ls_mono_ms() + reading->timeout_ms;
+        if (rc < 0 || ls_mono_ms() > reading->until_ms) {
             if (err)
                 *err = last;
             return -1;
@@ -138,14 +139,17 @@ static int read_parts(struct reading *reading, struct ls_err *err)
  * although some callers know them: else the consumer learns of their leaders half a second later.
  */
 static int begin_reading(struct reading *reading, const struct ls_config *config, const char *topic,
-                         const char *fetch_bytes, message_fn *each, void *opaque,
+                         const char *fetch_bytes, int timeout_ms, message_fn *each, void *opaque,
                          struct ls_err *err)
 {
-    *reading = (struct reading){
-        .topic = topic, .timeout_ms = LS_KAFKA_TIMEOUT_MS, .each = each, .opaque = opaque};
+    *reading = (struct reading){.topic = topic,
+                                .timeout_ms = timeout_ms,
+                                .until_ms = ls_mono_ms() + timeout_ms,
+                                .each = each,
+                                .opaque = opaque};
     reading->consumer = open_consumer(config, fetch_bytes, err);
     if (reading->consumer == NULL ||
-        ls_leaders_ask(reading->consumer, topic, LS_KAFKA_TIMEOUT_MS, &reading->leaders, err) < 0)
+        ls_leaders_ask(reading->consumer, topic, timeout_ms, &reading->leaders, err) < 0)
         return -1;
     reading->n_parts = reading->leaders.n;
     reading->parts = ls_calloc((size_t)reading->n_parts + 1, sizeof(*reading->parts));
@@ -198,24 +202,33 @@ static int add_all(struct reading *reading, struct ls_err *err)
     if (reading->n_parts == 0)
         return ls_kafka_err(err, RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART, "reading %s",
                             reading->topic);
-    for (int32_t p = 0; p < reading->n_parts; p++) {
-        int64_t first = 0, end = 0;
-        if (ls_kafka_range(reading->consumer, reading->topic, p, &first, &end, err) < 0 ||
-            (first < end && add_part(reading, p, 0, end, err) < 0))
+    size_t n = (size_t)reading->n_parts;
+    LS_CLEANUP_FREE int64_t *firsts = ls_calloc(n, sizeof(*firsts));
+    LS_CLEANUP_FREE int64_t *ends = ls_calloc(n, sizeof(*ends));
+    if (ls_kafka_ranges(reading->consumer, reading->topic, NULL, n, ls_left_ms(reading->until_ms),
+                        firsts, ends, err) < 0)
+        return -1;
+    for (size_t p = 0; p < n; p++)
+        if (firsts[p] < ends[p] && add_part(reading, (int32_t)p, 0, ends[p], err) < 0)
             return -1;
-    }
     return 0;
+}
+
+static int read_all(const struct ls_config *config, const char *topic, int timeout_ms,
+                    ls_message_fn *each, void *opaque, struct ls_err *err)
+{
+    struct all all = {each, opaque};
+    struct reading reading;
+    int rc = begin_reading(&reading, config, topic, "1048576", timeout_ms, pass_on, &all, err);
+    if (rc == 0)
+        rc = add_all(&reading, err);
+    return end_reading(&reading, rc, err);
 }
 
 int ls_kafka_read_all(const struct ls_config *config, const char *topic, ls_message_fn *each,
                       void *opaque, struct ls_err *err)
 {
-    struct all all = {each, opaque};
-    struct reading reading;
-    int rc = begin_reading(&reading, config, topic, "1048576", pass_on, &all, err);
-    if (rc == 0)
-        rc = add_all(&reading, err);
-    return end_reading(&reading, rc, err);
+    return read_all(config, topic, LS_KAFKA_TIMEOUT_MS, each, opaque, err);
 }
 
 struct span {
@@ -235,8 +248,7 @@ int ls_kafka_read_spans(const struct ls_config *config, const char *topic,
 {
     struct span span = {each, opaque};
     struct reading reading;
-    int rc = begin_reading(&reading, config, topic, "65536", pass_on_until, &span, err);
-    reading.timeout_ms = timeout_ms;
+    int rc = begin_reading(&reading, config, topic, "65536", timeout_ms, pass_on_until, &span, err);
     for (size_t i = 0; i < n && rc == 0; i++) {
         rc = add_part(&reading, spans[i].partition, spans[i].from, spans[i].end, err);
         if (rc == 0 && !ls_leaders_has(&reading.leaders, spans[i].partition))
@@ -274,7 +286,7 @@ static enum enough look_for_genesis(void *opaque, const rd_kafka_message_t *mess
 /* Asks again for a while when a partition has no leader, as one that was just made. */
 static int wait_for_leaders(struct reading *reading, struct ls_err *err)
 {
-    int64_t until_ms = ls_mono_ms() + LEADER_MS;
+    int64_t leader_ms = ls_mono_ms() + LEADER_MS;
     for (;;) {
         int32_t lacks = -1;
         for (int32_t p = 0; p < reading->n_parts && lacks < 0; p++)
@@ -282,32 +294,62 @@ static int wait_for_leaders(struct reading *reading, struct ls_err *err)
                 lacks = p;
         if (lacks < 0)
             return 0;
-        if (ls_mono_ms() >= until_ms)
+        if (ls_mono_ms() >= (leader_ms < reading->until_ms ? leader_ms : reading->until_ms))
             return ls_leaders_lack(reading->topic, lacks, err);
         poll(NULL, 0, LEADER_AGAIN_MS);
         ls_leaders_free(&reading->leaders);
-        if (ls_leaders_ask(reading->consumer, reading->topic, LS_KAFKA_TIMEOUT_MS,
+        if (ls_leaders_ask(reading->consumer, reading->topic, ls_left_ms(reading->until_ms),
                            &reading->leaders, err) < 0)
             return -1;
     }
 }
 
-/* asked[p]: whether it has a leader; NULL: all must have one. */
-static int find_genesis(const struct ls_config *config, const char *topic, int32_t partitions,
-                        struct ls_genesis *genesis, bool *found, bool *asked, struct ls_err *err)
+/* Whether the topic is there, with as many partitions as the configuration says. */
+static int check_topic(const struct ls_config *config, const struct ls_entity_config *entity,
+                       const struct reading *reading, struct ls_err *err)
 {
-    struct genesis_search search = {.genesis = genesis, .found = found};
-    search.seen = ls_calloc((size_t)partitions, sizeof(*search.seen));
+    if (reading->n_parts == 0)
+        return ls_kafka_err(err, RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART, "topic %s",
+                            reading->topic);
+    if (reading->n_parts != entity->partitions)
+        return ls_err_set(err, LS_ERR_FATAL, 0,
+                          "%s has %d partitions, and %s says %d; a log never changes their number: "
+                          "correct entities.%s.partitions, or go to the next generation with "
+                          "`lockstep topics create`",
+                          reading->topic, reading->n_parts, config->path, entity->partitions,
+                          entity->name);
+    return 0;
+}
+
+/* Of which topic, and what is to be found out. */
+struct finding {
+    const char *topic;
+    int32_t partitions;
+    const struct ls_entity_config *entity; /* whose log it must be; NULL: whatever is there */
+    struct ls_genesis *genesis;
+    bool *found;
+    bool *asked; /* whether each has a leader; NULL: all must have one */
+    int timeout_ms;
+};
+
+static int find_genesis(const struct ls_config *config, const struct finding *finding,
+                        struct ls_err *err)
+{
+    struct genesis_search search = {.genesis = finding->genesis, .found = finding->found};
+    search.seen = ls_calloc((size_t)finding->partitions, sizeof(*search.seen));
     struct reading reading;
     /* Almost always the first record is it: fetch little. */
-    int rc = begin_reading(&reading, config, topic, "65536", look_for_genesis, &search, err);
-    if (rc == 0 && asked == NULL)
+    int rc = begin_reading(&reading, config, finding->topic, "65536", finding->timeout_ms,
+                           look_for_genesis, &search, err);
+    if (rc == 0 && finding->entity != NULL)
+        rc = check_topic(config, finding->entity, &reading, err);
+    if (rc == 0 && finding->asked == NULL)
         rc = wait_for_leaders(&reading, err);
-    for (int32_t p = 0; p < partitions; p++) {
-        found[p] = false;
+    for (int32_t p = 0; p < finding->partitions; p++) {
+        finding->found[p] = false;
         bool led = ls_leaders_has(&reading.leaders, p);
-        if (asked != NULL)
-            asked[p] = led;
+        if (finding->asked != NULL)
+            finding->asked[p] = led;
         if (rc == 0 && (led || p >= reading.n_parts))
             rc = add_part(&reading, p, 0, INT64_MAX, err);
     }
@@ -336,7 +378,12 @@ int ls_kafka_refuse_partitions(const struct ls_entity_config *entity,
 int ls_kafka_find_genesis(const struct ls_config *config, const char *topic, int32_t partitions,
                           struct ls_genesis *genesis, bool *found, struct ls_err *err)
 {
-    return find_genesis(config, topic, partitions, genesis, found, NULL, err);
+    struct finding finding = {.topic = topic,
+                              .partitions = partitions,
+                              .genesis = genesis,
+                              .found = found,
+                              .timeout_ms = LS_KAFKA_TIMEOUT_MS};
+    return find_genesis(config, &finding, err);
 }
 
 /* `first` is the first partition that was asked. */
@@ -368,41 +415,18 @@ static int check_genesis(const struct ls_entity_config *entity, const char *topi
     return 0;
 }
 
-/* Whether the topic is there, with as many partitions as the configuration says. */
-static int check_topic(const struct ls_config *config, const struct ls_entity_config *entity,
-                       const char *topic, struct ls_err *err)
-{
-    rd_kafka_t *client = ls_kafka_client(config, RD_KAFKA_PRODUCER, "reader", NULL, NULL, err);
-    if (client == NULL)
-        return -1;
-    int32_t partitions = 0;
-    int rc = ls_kafka_partitions(client, topic, &partitions, err);
-    ls_kafka_end(client);
-    if (rc < 0)
-        return -1;
-    if (partitions == 0)
-        return ls_kafka_err(err, RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART, "topic %s", topic);
-    if (partitions != entity->partitions)
-        return ls_err_set(err, LS_ERR_FATAL, 0,
-                          "%s has %d partitions, and %s says %d; a log never changes their number: "
-                          "correct entities.%s.partitions, or go to the next generation with "
-                          "`lockstep topics create`",
-                          topic, partitions, config->path, entity->partitions, entity->name);
-    return 0;
-}
-
 int ls_kafka_genesis_asked(const struct ls_config *config, const struct ls_entity_config *entity,
-                           struct ls_genesis *genesis, bool *asked, struct ls_err *err)
+                           int timeout_ms, struct ls_genesis *genesis, bool *asked,
+                           struct ls_err *err)
 {
     char topic[LS_TOPIC_NAME_MAX];
-    ls_topic_state(entity, topic);
-    if (check_topic(config, entity, topic, err) < 0)
-        return -1;
     int32_t n = entity->partitions, first = 0;
     LS_CLEANUP_FREE bool *found = ls_calloc((size_t)n, sizeof(*found));
     LS_CLEANUP_FREE bool *led = ls_calloc((size_t)n, sizeof(*led));
     LS_CLEANUP_FREE struct ls_genesis *all = ls_calloc((size_t)n, sizeof(*all));
-    if (find_genesis(config, topic, n, all, found, led, err) < 0)
+    struct finding finding = {topic, n, entity, all, found, led, timeout_ms};
+    ls_topic_state(entity, topic);
+    if (find_genesis(config, &finding, err) < 0)
         return -1;
     while (first < n && !led[first])
         first++;
@@ -426,15 +450,15 @@ int ls_kafka_genesis(const struct ls_config *config, const struct ls_entity_conf
                      struct ls_genesis *genesis, struct ls_err *err)
 {
     char topic[LS_TOPIC_NAME_MAX];
-    ls_topic_state(entity, topic);
-    if (check_topic(config, entity, topic, err) < 0)
-        return -1;
     size_t n = (size_t)entity->partitions;
     LS_CLEANUP_FREE bool *found = ls_calloc(n, sizeof(*found));
     LS_CLEANUP_FREE bool *all_asked = ls_calloc(n, sizeof(*all_asked));
     LS_CLEANUP_FREE struct ls_genesis *all = ls_calloc(n, sizeof(*all));
+    struct finding finding = {topic, entity->partitions, entity, all, found,
+                              NULL,  LS_KAFKA_TIMEOUT_MS};
+    ls_topic_state(entity, topic);
     memset(all_asked, true, n * sizeof(*all_asked));
-    if (ls_kafka_find_genesis(config, topic, entity->partitions, all, found, err) < 0 ||
+    if (find_genesis(config, &finding, err) < 0 ||
         check_genesis(entity, topic, all, found, all_asked, 0, err) < 0)
         return -1;
     memcpy(genesis, all, n * sizeof(*all));
@@ -457,12 +481,12 @@ static void take_released(void *opaque, const rd_kafka_message_t *message)
     released->json = message->payload ? ls_strndup(message->payload, message->len) : NULL;
 }
 
-int ls_kafka_released_schema(const struct ls_config *config, const char *entity,
+int ls_kafka_released_schema(const struct ls_config *config, const char *entity, int timeout_ms,
                              uint32_t *ret_version, char **ret_json, struct ls_err *err)
 {
     LS_CLEANUP_FREE char *key = ls_asprintf("schema/%s", entity);
     struct released released = {.key = key, .key_len = strlen(key)};
-    int rc = ls_kafka_read_all(config, LS_TOPIC_CONTROL, take_released, &released, err);
+    int rc = read_all(config, LS_TOPIC_CONTROL, timeout_ms, take_released, &released, err);
     uint32_t version = 0;
     if (rc == 0 && released.json) {
         json_t *json = json_loads(released.json, 0, NULL);

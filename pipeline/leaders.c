@@ -95,8 +95,7 @@ rd_kafka_resp_err_t ls_leaders_offsets(rd_kafka_t *client, rd_kafka_topic_partit
     return code;
 }
 
-/* Whether a broker says so of a partition that it does not lead, or cannot answer for yet. */
-static bool is_refusal(rd_kafka_resp_err_t code)
+bool ls_leaders_is_refusal(rd_kafka_resp_err_t code)
 {
     return code == RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION ||
            code == RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE ||
@@ -143,7 +142,7 @@ static rd_kafka_resp_err_t ask_together(const struct asking *asking, size_t from
 static rd_kafka_resp_err_t ask_apart(const struct asking *asking, size_t from, size_t n)
 {
     rd_kafka_resp_err_t code = ask_together(asking, from, n);
-    if (!is_refusal(code))
+    if (!ls_leaders_is_refusal(code))
         return code;
     if (n == 1)
         return RD_KAFKA_RESP_ERR_NO_ERROR;
@@ -183,9 +182,9 @@ rd_kafka_resp_err_t ls_leaders_put(rd_kafka_t *client, const char *topic,
     if (n_some == 0)
         return RD_KAFKA_RESP_ERR_NO_ERROR;
     rd_kafka_resp_err_t code = ask_together(&asking, 0, n_some);
-    bool refused = is_refusal(code);
+    bool refused = ls_leaders_is_refusal(code);
     for (size_t i = 0; i < n_some; i++)
-        refused |= is_refusal(some[i]->code);
+        refused |= ls_leaders_is_refusal(some[i]->code);
     if (!refused)
         return code;
     struct ls_leaders now;

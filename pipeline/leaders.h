@@ -39,6 +39,9 @@ bool ls_leaders_is_lack(const struct ls_err *err);
 rd_kafka_resp_err_t ls_leaders_offsets(rd_kafka_t *client, rd_kafka_topic_partition_list_t *list,
                                        int timeout_ms);
 
+/* Whether a broker says so of a partition that it does not lead, or cannot answer for yet. */
+bool ls_leaders_is_refusal(rd_kafka_resp_err_t code);
+
 /* A question to a partition's leader, and what it said. */
 struct ls_offset_question {
     int32_t partition;

@@ -217,7 +217,7 @@ static int ask_released(struct update *update, const rd_kafka_message_t *message
     if (was_there && update->asked_released)
         return 0;
     if (ls_kafka_released_schema(update->ledger->config, update->ledger->entity->name,
-                                 &update->released, NULL, err) < 0)
+                                 LS_KAFKA_TIMEOUT_MS, &update->released, NULL, err) < 0)
         return -1;
     update->asked_released = true;
     return 0;

@@ -18,7 +18,8 @@ int ls_schema_check_released(const struct ls_config *config, const struct ls_sch
 {
     uint32_t version = 0;
     LS_CLEANUP_FREE char *json = NULL;
-    if (ls_kafka_released_schema(config, schema->entity, &version, &json, err) < 0)
+    if (ls_kafka_released_schema(config, schema->entity, LS_KAFKA_TIMEOUT_MS, &version, &json,
+                                 err) < 0)
         return -1;
     if (version > 0) {
         struct ls_schema *released = NULL;

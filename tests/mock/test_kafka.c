@@ -238,8 +238,9 @@ static uint32_t released(char **ret_json)
 {
     uint32_t version = 99;
     struct ls_err err = {0};
-    cr_assert_eq(ls_kafka_released_schema(&mock.config, "member", &version, ret_json, &err), 0,
-                 "%s", err.text);
+    cr_assert_eq(ls_kafka_released_schema(&mock.config, "member", LS_KAFKA_TIMEOUT_MS, &version,
+                                          ret_json, &err),
+                 0, "%s", err.text);
     return version;
 }
 
@@ -264,7 +265,9 @@ Test(kafka, released_schema_that_is_garbage_is_fatal)
     put_text(LS_TOPIC_CONTROL, 0, "schema/member", "{\"version\": \"one\"}");
     uint32_t version = 99;
     struct ls_err err = {0};
-    cr_expect_eq(ls_kafka_released_schema(&mock.config, "member", &version, NULL, &err), -1);
+    cr_expect_eq(
+        ls_kafka_released_schema(&mock.config, "member", LS_KAFKA_TIMEOUT_MS, &version, NULL, &err),
+        -1);
     cr_expect_eq(err.class, LS_ERR_FATAL);
     cr_expect_eq(version, 99);
 }

@@ -201,8 +201,9 @@ Test(leaders, the_genesis_of_the_others_stands_for_the_log)
     bool asked[FAKE_PARTITIONS];
     struct ls_err err = {0};
     set_leader(STATE, 0, false);
-    cr_assert_eq(ls_kafka_genesis_asked(&mock.config, &mock.entity, genesis, asked, &err), 0, "%s",
-                 err.text);
+    cr_assert_eq(
+        ls_kafka_genesis_asked(&mock.config, &mock.entity, TIMEOUT_MS, genesis, asked, &err), 0,
+        "%s", err.text);
     for (int32_t p = 0; p < FAKE_PARTITIONS; p++) {
         cr_expect_eq(asked[p], p != 0);
         cr_expect_eq(genesis[p].partition, p);
@@ -212,6 +213,26 @@ Test(leaders, the_genesis_of_the_others_stands_for_the_log)
     cr_expect_eq(ls_kafka_genesis(&mock.config, &mock.entity, genesis, &err), -1,
                  "who needs all of them is told which one is away");
     cr_expect(strstr(err.text, STATE "/0 has no leader"), "%s", err.text);
+}
+
+Test(leaders, a_call_takes_no_longer_than_its_timeout_whatever_it_asks)
+{
+    enum { RTT_MS = 250, AT_ONCE_MS = 4 * RTT_MS }; /* longer than any one of its requests takes */
+    struct ls_genesis genesis[FAKE_PARTITIONS];
+    bool asked[FAKE_PARTITIONS];
+    uint32_t version;
+    struct ls_err err = {0};
+    rd_kafka_mock_broker_set_rtt(mock.cluster, 1, RTT_MS);
+    cr_assert_eq(
+        ls_kafka_genesis_asked(&mock.config, &mock.entity, TIMEOUT_MS, genesis, asked, &err), 0,
+        "%s", err.text);
+    cr_expect_eq(
+        ls_kafka_genesis_asked(&mock.config, &mock.entity, AT_ONCE_MS, genesis, asked, &err), -1);
+    cr_expect_eq(err.class, LS_ERR_RETRY);
+    err = (struct ls_err){0};
+    cr_expect_eq(ls_kafka_released_schema(&mock.config, "member", AT_ONCE_MS, &version, NULL, &err),
+                 -1);
+    cr_expect_eq(err.class, LS_ERR_RETRY);
 }
 
 static bool stop_at_first(void *opaque, const rd_kafka_message_t *message)

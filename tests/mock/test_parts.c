@@ -161,6 +161,32 @@ static rd_kafka_resp_err_t no_answer(rd_kafka_t *client, rd_kafka_topic_partitio
     return RD_KAFKA_RESP_ERR__TIMED_OUT;
 }
 
+static atomic_int beaten; /* heartbeats that fell due at one request and were sent by the next */
+
+static rd_kafka_resp_err_t second_later(rd_kafka_t *client, rd_kafka_topic_partition_list_t *list,
+                                        int timeout_ms)
+{
+    (void)client;
+    (void)list;
+    (void)timeout_ms;
+    beaten += requests++ > 0 && instance.report->next_beat_ms != 0;
+    instance.report->next_beat_ms = 0;
+    return RD_KAFKA_RESP_ERR_NO_ERROR;
+}
+
+Test(parts, a_sink_is_heard_of_between_two_waits_for_the_log)
+{
+    struct ls_batch batch = {0};
+    struct ls_err err = {0};
+    for (int32_t i = 0; i < FAKE_PARTITIONS; i++)
+        genesis[i].at_ms = 1;
+    mock_kafka_hook_offsets(second_later);
+    requests = beaten = 0;
+    cr_expect_eq(ls_log_watch(&instance, &batch, &err), 0, "%s", err.text);
+    cr_expect_eq(requests, 2, "where it has read to, and the beginning");
+    cr_expect_eq(beaten, 1);
+}
+
 Test(parts, a_log_that_does_not_answer_for_one_lane_is_not_asked_for_the_next_in_the_same_round)
 {
     struct ls_mark mark = {.partition = 0, .version = ls_version(1, 1), .genesis = UUID};
