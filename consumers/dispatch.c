@@ -15,6 +15,7 @@
 #include "base/mem.h"
 #include "consumers/instance_impl.h"
 #include "pipeline/kafka.h"
+#include "pipeline/schema_release.h"
 
 enum {
     RELEASED_MS = 10 * 1000, /* an answer is good for so long ... */
@@ -38,8 +39,8 @@ static int ask_released(struct ls_instance *instance, const struct ls_batch *bat
         return 0;
     uint32_t version = 0;
     ls_report_beat(instance, false);
-    if (ls_kafka_released_schema(instance->config, instance->sink_config->entity->schema->entity,
-                                 LS_ASK_LOG_MS, &version, NULL, err) < 0)
+    if (ls_schema_released(instance->config, instance->sink_config->entity->schema->entity,
+                           LS_ASK_LOG_MS, &version, NULL, err) < 0)
         return -1;
     instance->released.version = version;
     instance->released.wall_ms = wall_ms;

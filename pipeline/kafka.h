@@ -145,11 +145,11 @@ int ls_kafka_check_log(const struct ls_config *config, rd_kafka_t *client, const
 /*
  * Reads all partitions of a topic from the start to the end as it is now, calling each() for every
  * message (never one with an error). For small topics: control, quarantine. FATAL when the topic is
- * missing; RETRY when the broker falls silent, and then each() may have been called.
+ * missing; RETRY when nothing new comes for timeout_ms, and then each() may have been called.
  */
 typedef void ls_message_fn(void *opaque, const rd_kafka_message_t *message);
-int ls_kafka_read_all(const struct ls_config *config, const char *topic, ls_message_fn *each,
-                      void *opaque, struct ls_err *err);
+int ls_kafka_read_all(const struct ls_config *config, const char *topic, int timeout_ms,
+                      ls_message_fn *each, void *opaque, struct ls_err *err);
 
 /*
  * The same for a part of the log: of each partition what is left of [from, end), which may end
@@ -165,13 +165,5 @@ struct ls_log_span {
 int ls_kafka_read_spans(const struct ls_config *config, const char *topic,
                         const struct ls_log_span *spans, size_t n, int timeout_ms, ls_span_fn *each,
                         void *opaque, struct ls_err *err);
-
-/*
- * The released schema of an entity from lockstep.control (key `schema/<entity>`): its version, and
- * its JSON (which the caller frees) if ret_json is not NULL. Version 0 when none is released. RETRY
- * when nothing new comes for timeout_ms.
- */
-int ls_kafka_released_schema(const struct ls_config *config, const char *entity, int timeout_ms,
-                             uint32_t *ret_version, char **ret_json, struct ls_err *err);
 
 #endif

@@ -1,11 +1,10 @@
 /*
- * Reads the start of topics, or all of small ones: the log's identity, the control topic's released
- * schemas, quarantines. Each call has a consumer of its own, assigns partitions by hand and commits
+ * Reads the start of topics, or all of small ones: the log's identity, the control topic,
+ * quarantines. Each call has a consumer of its own, assigns partitions by hand and commits
  * nothing, so it joins no group and disturbs none.
  *
  * Threads: any, each call by itself. A crash leaves nothing behind.
  */
-#include <jansson.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -214,8 +213,8 @@ static int add_all(struct reading *reading, struct ls_err *err)
     return 0;
 }
 
-static int read_all(const struct ls_config *config, const char *topic, int timeout_ms,
-                    ls_message_fn *each, void *opaque, struct ls_err *err)
+int ls_kafka_read_all(const struct ls_config *config, const char *topic, int timeout_ms,
+                      ls_message_fn *each, void *opaque, struct ls_err *err)
 {
     struct all all = {each, opaque};
     struct reading reading;
@@ -223,12 +222,6 @@ static int read_all(const struct ls_config *config, const char *topic, int timeo
     if (rc == 0)
         rc = add_all(&reading, err);
     return end_reading(&reading, rc, err);
-}
-
-int ls_kafka_read_all(const struct ls_config *config, const char *topic, ls_message_fn *each,
-                      void *opaque, struct ls_err *err)
-{
-    return read_all(config, topic, LS_KAFKA_TIMEOUT_MS, each, opaque, err);
 }
 
 struct span {
@@ -463,49 +456,4 @@ int ls_kafka_genesis(const struct ls_config *config, const struct ls_entity_conf
         return -1;
     memcpy(genesis, all, n * sizeof(*all));
     return 0;
-}
-
-struct released {
-    const char *key;
-    size_t key_len;
-    char *json; /* the newest; NULL: none, or taken back */
-};
-
-static void take_released(void *opaque, const rd_kafka_message_t *message)
-{
-    struct released *released = opaque;
-    if (message->key_len != released->key_len ||
-        memcmp(message->key, released->key, released->key_len) != 0)
-        return;
-    free(released->json);
-    released->json = message->payload ? ls_strndup(message->payload, message->len) : NULL;
-}
-
-int ls_kafka_released_schema(const struct ls_config *config, const char *entity, int timeout_ms,
-                             uint32_t *ret_version, char **ret_json, struct ls_err *err)
-{
-    LS_CLEANUP_FREE char *key = ls_asprintf("schema/%s", entity);
-    struct released released = {.key = key, .key_len = strlen(key)};
-    int rc = read_all(config, LS_TOPIC_CONTROL, timeout_ms, take_released, &released, err);
-    uint32_t version = 0;
-    if (rc == 0 && released.json) {
-        json_t *json = json_loads(released.json, 0, NULL);
-        json_int_t number = json_integer_value(json_object_get(json, "version"));
-        json_decref(json);
-        if (number < 1 || number > UINT32_MAX)
-            rc = ls_err_set(err, LS_ERR_FATAL, 0,
-                            "%s: the record '%s' is no schema; was it written by `lockstep schema "
-                            "apply`?",
-                            LS_TOPIC_CONTROL, key);
-        version = (uint32_t)number;
-    }
-    if (rc == 0) {
-        *ret_version = version;
-        if (ret_json) {
-            *ret_json = released.json;
-            released.json = NULL;
-        }
-    }
-    free(released.json);
-    return rc;
 }

@@ -17,6 +17,7 @@
 #include "pipeline/kafka.h"
 #include "pipeline/leaders.h"
 #include "pipeline/ledger_internal.h"
+#include "pipeline/schema_release.h"
 #include "pipeline/source.h"
 #include "pipeline/topics.h"
 #include "schema/key.h"
@@ -216,8 +217,8 @@ static int ask_released(struct update *update, const rd_kafka_message_t *message
     bool was_there = message->offset < update->reader->ends[message->partition];
     if (was_there && update->asked_released)
         return 0;
-    if (ls_kafka_released_schema(update->ledger->config, update->ledger->entity->name,
-                                 LS_KAFKA_TIMEOUT_MS, &update->released, NULL, err) < 0)
+    if (ls_schema_released(update->ledger->config, update->ledger->entity->name,
+                           LS_KAFKA_TIMEOUT_MS, &update->released, NULL, err) < 0)
         return -1;
     update->asked_released = true;
     return 0;

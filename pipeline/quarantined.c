@@ -156,7 +156,8 @@ int ls_quarantined_read(const struct ls_config *config, const struct ls_sink_con
     char topic[LS_TOPIC_NAME_MAX];
     ls_topic_quarantine(sink, topic);
     struct ls_err failure = {0};
-    if (ls_kafka_read_all(config, topic, take_message, &reading, &failure) < 0 &&
+    if (ls_kafka_read_all(config, topic, LS_KAFKA_TIMEOUT_MS, take_message, &reading, &failure) <
+            0 &&
         failure.code != RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART) {
         ls_quarantined_free(&reading.set);
         return ls_err_set(err, failure.class, failure.code, "%s", failure.text);

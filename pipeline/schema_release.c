@@ -6,6 +6,8 @@
  */
 #include "pipeline/schema_release.h"
 
+#include <jansson.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -13,13 +15,57 @@
 
 enum { OPEN_TIMEOUT_MS = 60000 };
 
+struct released {
+    const char *key;
+    size_t key_len;
+    char *json; /* the newest; NULL: none, or taken back */
+};
+
+static void take_released(void *opaque, const rd_kafka_message_t *message)
+{
+    struct released *released = opaque;
+    if (message->key_len != released->key_len ||
+        memcmp(message->key, released->key, released->key_len) != 0)
+        return;
+    free(released->json);
+    released->json = message->payload ? ls_strndup(message->payload, message->len) : NULL;
+}
+
+int ls_schema_released(const struct ls_config *config, const char *entity, int timeout_ms,
+                       uint32_t *ret_version, char **ret_json, struct ls_err *err)
+{
+    LS_CLEANUP_FREE char *key = ls_asprintf("schema/%s", entity);
+    struct released released = {.key = key, .key_len = strlen(key)};
+    int rc = ls_kafka_read_all(config, LS_TOPIC_CONTROL, timeout_ms, take_released, &released, err);
+    uint32_t version = 0;
+    if (rc == 0 && released.json) {
+        json_t *json = json_loads(released.json, 0, NULL);
+        json_int_t number = json_integer_value(json_object_get(json, "version"));
+        json_decref(json);
+        if (number < 1 || number > UINT32_MAX)
+            rc = ls_err_set(err, LS_ERR_FATAL, 0,
+                            "%s: the record '%s' is no schema; was it written by `lockstep schema "
+                            "apply`?",
+                            LS_TOPIC_CONTROL, key);
+        version = (uint32_t)number;
+    }
+    if (rc == 0) {
+        *ret_version = version;
+        if (ret_json) {
+            *ret_json = released.json;
+            released.json = NULL;
+        }
+    }
+    free(released.json);
+    return rc;
+}
+
 int ls_schema_check_released(const struct ls_config *config, const struct ls_schema *schema,
                              uint32_t *ret_released, struct ls_err *err)
 {
     uint32_t version = 0;
     LS_CLEANUP_FREE char *json = NULL;
-    if (ls_kafka_released_schema(config, schema->entity, LS_KAFKA_TIMEOUT_MS, &version, &json,
-                                 err) < 0)
+    if (ls_schema_released(config, schema->entity, LS_KAFKA_TIMEOUT_MS, &version, &json, err) < 0)
         return -1;
     if (version > 0) {
         struct ls_schema *released = NULL;

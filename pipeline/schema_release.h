@@ -8,6 +8,13 @@
 #include "pipeline/kafka.h"
 
 /*
+ * The released schema of an entity: its version, and its JSON (which the caller frees) if ret_json
+ * is not NULL. Version 0 when none is released. RETRY when nothing new comes for timeout_ms.
+ */
+int ls_schema_released(const struct ls_config *config, const char *entity, int timeout_ms,
+                       uint32_t *ret_version, char **ret_json, struct ls_err *err);
+
+/*
  * Whether `schema` may follow what is released: 0 and the released version (0: none). -1 with FATAL
  * and code LS_SCHEMA_INCOMPATIBLE where it may not, naming the line of its file.
  */

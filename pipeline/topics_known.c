@@ -52,7 +52,7 @@ int ls_topics_known(const struct ls_config *config, const struct ls_topic_spec *
                     struct ls_known_log *logs, struct ls_err *err)
 {
     struct reading reading = {specs, n, logs};
-    return ls_kafka_read_all(config, LS_TOPIC_CONTROL, take, &reading, err);
+    return ls_kafka_read_all(config, LS_TOPIC_CONTROL, LS_KAFKA_TIMEOUT_MS, take, &reading, err);
 }
 
 /*

@@ -117,8 +117,9 @@ static struct ls_log_position position_at_end(void)
     struct ls_err err = {0};
     int64_t first = 0, end = 0;
     cr_assert_eq(ls_kafka_range(client, topic, 0, &first, &end, &err), 0, "%s", err.text);
-    cr_assert_eq(ls_kafka_read_all(&config, topic, take_position, &position, &err), 0, "%s",
-                 err.text);
+    cr_assert_eq(
+        ls_kafka_read_all(&config, topic, LS_KAFKA_TIMEOUT_MS, take_position, &position, &err), 0,
+        "%s", err.text);
     position.offset = end - 1;
     return position;
 }

@@ -218,5 +218,6 @@ void wait_until_it_says(const char *instance, const char *what)
     struct beat beat = {.instance = instance};
     struct ls_err err = {0};
     while (strstr(beat.last, what) == NULL)
-        ls_kafka_read_all(&mock.config, LS_TOPIC_CONTROL, keep_beat, &beat, &err);
+        ls_kafka_read_all(&mock.config, LS_TOPIC_CONTROL, LS_KAFKA_TIMEOUT_MS, keep_beat, &beat,
+                          &err);
 }

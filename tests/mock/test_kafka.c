@@ -189,8 +189,9 @@ Test(kafka, reads_every_record_of_all_partitions_once)
         put_text("small", i % 3, "k", "v"); /* partition 3 stays empty */
     struct seen seen = {0};
     struct ls_err err = {0};
-    cr_assert_eq(ls_kafka_read_all(&mock.config, "small", count_message, &seen, &err), 0, "%s",
-                 err.text);
+    cr_assert_eq(
+        ls_kafka_read_all(&mock.config, "small", LS_KAFKA_TIMEOUT_MS, count_message, &seen, &err),
+        0, "%s", err.text);
     cr_expect_eq(seen.count[0], 10);
     cr_expect_eq(seen.count[1], 10);
     cr_expect_eq(seen.count[2], 10);
@@ -208,8 +209,9 @@ Test(kafka, reads_on_after_errors_that_heal)
                                       RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION);
     struct seen seen = {0};
     struct ls_err err = {0};
-    cr_assert_eq(ls_kafka_read_all(&mock.config, "small", count_message, &seen, &err), 0, "%s",
-                 err.text);
+    cr_assert_eq(
+        ls_kafka_read_all(&mock.config, "small", LS_KAFKA_TIMEOUT_MS, count_message, &seen, &err),
+        0, "%s", err.text);
     cr_expect_eq(seen.count[0], 10);
     cr_expect_eq(seen.ordered, 10);
 }
@@ -238,9 +240,9 @@ static uint32_t released(char **ret_json)
 {
     uint32_t version = 99;
     struct ls_err err = {0};
-    cr_assert_eq(ls_kafka_released_schema(&mock.config, "member", LS_KAFKA_TIMEOUT_MS, &version,
-                                          ret_json, &err),
-                 0, "%s", err.text);
+    cr_assert_eq(
+        ls_schema_released(&mock.config, "member", LS_KAFKA_TIMEOUT_MS, &version, ret_json, &err),
+        0, "%s", err.text);
     return version;
 }
 
@@ -266,8 +268,7 @@ Test(kafka, released_schema_that_is_garbage_is_fatal)
     uint32_t version = 99;
     struct ls_err err = {0};
     cr_expect_eq(
-        ls_kafka_released_schema(&mock.config, "member", LS_KAFKA_TIMEOUT_MS, &version, NULL, &err),
-        -1);
+        ls_schema_released(&mock.config, "member", LS_KAFKA_TIMEOUT_MS, &version, NULL, &err), -1);
     cr_expect_eq(err.class, LS_ERR_FATAL);
     cr_expect_eq(version, 99);
 }

@@ -9,6 +9,7 @@
 #include "instance_fixture.h"
 #include "pipeline/ends.h"
 #include "pipeline/leaders.h"
+#include "pipeline/schema_release.h"
 #include "pipeline/status.h"
 
 static atomic_int refused_of; /* the partition */
@@ -230,8 +231,7 @@ Test(leaders, a_call_takes_no_longer_than_its_timeout_whatever_it_asks)
         ls_kafka_genesis_asked(&mock.config, &mock.entity, AT_ONCE_MS, genesis, asked, &err), -1);
     cr_expect_eq(err.class, LS_ERR_RETRY);
     err = (struct ls_err){0};
-    cr_expect_eq(ls_kafka_released_schema(&mock.config, "member", AT_ONCE_MS, &version, NULL, &err),
-                 -1);
+    cr_expect_eq(ls_schema_released(&mock.config, "member", AT_ONCE_MS, &version, NULL, &err), -1);
     cr_expect_eq(err.class, LS_ERR_RETRY);
 }
 

@@ -79,7 +79,8 @@ static void expect_halt(const char *why)
     char last[2048] = "";
     struct ls_err err = {0};
     while (strstr(last, why) == NULL)
-        ls_kafka_read_all(&mock.config, LS_TOPIC_CONTROL, keep_last, last, &err);
+        ls_kafka_read_all(&mock.config, LS_TOPIC_CONTROL, LS_KAFKA_TIMEOUT_MS, keep_last, last,
+                          &err);
     cr_assert_not_null(strstr(last, "HALTED"), "%s", last);
     end_live(&run);
     cr_assert_eq(fake_get("k").tries, 0);

@@ -42,8 +42,9 @@ static struct found look(void)
 {
     struct found found = {0};
     struct ls_err err = {0};
-    cr_assert_eq(ls_kafka_read_all(&mock.config, QUARANTINE, take, &found, &err), 0, "%s",
-                 err.text);
+    cr_assert_eq(
+        ls_kafka_read_all(&mock.config, QUARANTINE, LS_KAFKA_TIMEOUT_MS, take, &found, &err), 0,
+        "%s", err.text);
     return found;
 }
 
