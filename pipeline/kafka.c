@@ -320,24 +320,10 @@ int ls_kafka_range(rd_kafka_t *client, const char *topic, int32_t partition, int
 
 int ls_kafka_partitions(rd_kafka_t *client, const char *topic, int32_t *ret, struct ls_err *err)
 {
-    rd_kafka_topic_t *handle = rd_kafka_topic_new(client, topic, NULL);
-    if (handle == NULL)
-        return ls_kafka_err(err, rd_kafka_last_error(), "topic %s", topic);
-    const struct rd_kafka_metadata *metadata = NULL;
-    rd_kafka_resp_err_t code = rd_kafka_metadata(client, 0, handle, &metadata, LS_KAFKA_TIMEOUT_MS);
-    rd_kafka_topic_destroy(handle);
-    if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
-        return ls_kafka_err(err, code, "partitions of %s", topic);
-    int32_t partitions = 0;
-    if (metadata->topic_cnt == 1) {
-        code = metadata->topics[0].err;
-        partitions = metadata->topics[0].partition_cnt;
-    }
-    rd_kafka_metadata_destroy(metadata);
-    if (code == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART || code == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC)
-        partitions = 0;
-    else if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
-        return ls_kafka_err(err, code, "partitions of %s", topic);
-    *ret = partitions;
+    struct ls_leaders leaders;
+    if (ls_leaders_ask(client, topic, LS_KAFKA_TIMEOUT_MS, &leaders, err) < 0)
+        return -1;
+    *ret = leaders.n;
+    ls_leaders_free(&leaders);
     return 0;
 }
