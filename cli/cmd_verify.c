@@ -10,10 +10,12 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/mem.h"
 #include "base/progress.h"
 #include "cli/args.h"
 #include "cli/cli.h"
 #include "consumers/verify.h"
+#include "pipeline/ends.h"
 #include "pipeline/kafka.h"
 #include "pipeline/quarantined.h"
 #include "pipeline/topics.h"
@@ -104,12 +106,12 @@ static int quarantine_end(struct side *side, int64_t *ret, struct ls_err *err)
     if (side->client == NULL || ls_kafka_partitions(side->client, topic, &partitions, err) < 0)
         return -1;
     int64_t sum = 0;
-    for (int32_t p = 0; p < partitions; p++) {
-        int64_t first, end;
-        if (ls_kafka_range(side->client, topic, p, &first, &end, err) < 0)
-            return -1;
-        sum += end;
-    }
+    LS_CLEANUP_FREE int64_t *ends = ls_calloc((size_t)partitions + 1, sizeof(*ends));
+    if (ls_kafka_ranges(side->client, topic, NULL, (size_t)partitions, LS_KAFKA_TIMEOUT_MS, NULL,
+                        ends, err) < 0)
+        return -1;
+    for (int32_t p = 0; p < partitions; p++)
+        sum += ends[p];
     *ret = sum;
     return 0;
 }

@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "base/progress.h"
 #include "consumers/store.h"
+#include "pipeline/ends.h"
 #include "pipeline/kafka.h"
 #include "pipeline/topics.h"
 #include "schema/key.h"
@@ -42,10 +43,18 @@ int ls_replay_ranges(const struct ls_config *config, const struct ls_entity_conf
     if (client == NULL)
         return -1;
     struct ls_range *ranges = ls_calloc((size_t)entity->partitions, sizeof(*ranges));
-    int rc = 0;
-    for (int32_t i = 0; i < entity->partitions && rc == 0; i++)
+    size_t max = (size_t)entity->partitions, n = 0;
+    LS_CLEANUP_FREE int32_t *numbers = ls_calloc(max, sizeof(*numbers));
+    LS_CLEANUP_FREE int64_t *firsts = ls_calloc(max, sizeof(*firsts));
+    LS_CLEANUP_FREE int64_t *ends = ls_calloc(max, sizeof(*ends));
+    for (int32_t i = 0; i < entity->partitions; i++)
         if (is_chosen(i, chosen, n_chosen))
-            rc = ls_kafka_range(client, topic, i, &ranges[i].from, &ranges[i].to, err);
+            numbers[n++] = i;
+    int rc = ls_kafka_ranges(client, topic, numbers, n, LS_KAFKA_TIMEOUT_MS, firsts, ends, err);
+    for (size_t i = 0; i < n && rc == 0; i++) {
+        ranges[numbers[i]].from = firsts[i];
+        ranges[numbers[i]].to = ends[i];
+    }
     rd_kafka_destroy(client);
     if (rc < 0)
         free(ranges);

@@ -89,7 +89,7 @@ static int try_ranges(rd_kafka_t *client, const char *topic, const int32_t *part
     if (known == 0 && !ls_leaders_is_refusal(code))
         return ls_kafka_err(err, code, "offsets of %s", topic);
     for (size_t i = 0; i < n; i++)
-        if (known == 0 || firsts[i] < 0 || ends[i] < 0)
+        if (known == 0 || ends[i] < 0 || (firsts != NULL && firsts[i] < 0))
             return ls_leaders_lack(topic, partitions[i], err);
     return 0;
 }

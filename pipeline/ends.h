@@ -17,7 +17,7 @@ int ls_kafka_ends(rd_kafka_t *client, const char *topic, const int32_t *partitio
                   int timeout_ms, int64_t *firsts, int64_t *ends, struct ls_err *err);
 
 /*
- * The same of partitions that must all answer, first and end of each; partitions NULL: 0 to n.
+ * The same of partitions that must all answer; partitions NULL: 0 to n.
  * Waits a few seconds for leaders where there are none. -1 also where one has no answer: RETRY,
  * with code LEADER_NOT_AVAILABLE where it has no leader; FATAL where it is not there.
  */

@@ -5,7 +5,6 @@
  */
 #include "pipeline/kafka.h"
 
-#include <poll.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -20,7 +19,7 @@
 #include "pipeline/kafka_refusal.h"
 #include "pipeline/leaders.h"
 
-enum { TROUBLE_LOG_MS = 10000, END_S = 5, LEADER_MS = 5000, LEADER_AGAIN_MS = 50, WAKE_MS = 500 };
+enum { TROUBLE_LOG_MS = 10000, END_S = 5, WAKE_MS = 500 };
 
 /*
  * librdkafka tells of every attempt to reach every broker; while Kafka is down one line in a while
@@ -260,62 +259,19 @@ bool ls_kafka_end(rd_kafka_t *client)
     return false;
 }
 
-/* A partition that was just made, or whose leader died: it has one soon. */
-static bool is_without_leader(rd_kafka_resp_err_t code)
-{
-    return code == RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION ||
-           code == RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE;
-}
-
 /*
- * What stands at that end of the partition, RD_KAFKA_OFFSET_BEGINNING or RD_KAFKA_OFFSET_END.
  * Rejected: rd_kafka_query_watermark_offsets, which waits for as long as the broker is away,
  * whatever the timeout (librdkafka before 2.3).
  */
-static rd_kafka_resp_err_t ask_offset(rd_kafka_t *client, const char *topic, int32_t partition,
-                                      int64_t which, int timeout_ms, int64_t *ret)
-{
-    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
-    rd_kafka_topic_partition_list_add(list, topic, partition)->offset = which;
-    rd_kafka_resp_err_t code = ls_leaders_offsets(client, list, timeout_ms);
-    if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
-        code = list->elems[0].err;
-    if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
-        *ret = list->elems[0].offset;
-    rd_kafka_topic_partition_list_destroy(list);
-    return code;
-}
-
 int ls_kafka_wake(rd_kafka_t *client, const char *topic, int32_t partition)
 {
-    int64_t end;
-    return ask_offset(client, topic, partition, RD_KAFKA_OFFSET_END, WAKE_MS, &end) ==
-                   RD_KAFKA_RESP_ERR_NO_ERROR
-               ? 0
-               : -1;
-}
-
-int ls_kafka_range(rd_kafka_t *client, const char *topic, int32_t partition, int64_t *ret_first,
-                   int64_t *ret_end, struct ls_err *err)
-{
-    int64_t first = 0, end = 0, now_ms = ls_mono_ms();
-    int64_t until_ms = now_ms + LS_KAFKA_TIMEOUT_MS, leader_ms = now_ms + LEADER_MS;
-    rd_kafka_resp_err_t code;
-    for (;;) {
-        code = ask_offset(client, topic, partition, RD_KAFKA_OFFSET_BEGINNING, ls_left_ms(until_ms),
-                          &first);
-        if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
-            code = ask_offset(client, topic, partition, RD_KAFKA_OFFSET_END, ls_left_ms(until_ms),
-                              &end);
-        if (!is_without_leader(code) || ls_mono_ms() >= leader_ms)
-            break;
-        poll(NULL, 0, LEADER_AGAIN_MS);
-    }
-    if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
-        return ls_kafka_err(err, code, "offsets of %s/%d", topic, partition);
-    *ret_first = first;
-    *ret_end = end;
-    return 0;
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+    rd_kafka_topic_partition_list_add(list, topic, partition)->offset = RD_KAFKA_OFFSET_END;
+    rd_kafka_resp_err_t code = ls_leaders_offsets(client, list, WAKE_MS);
+    if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
+        code = list->elems[0].err;
+    rd_kafka_topic_partition_list_destroy(list);
+    return code == RD_KAFKA_RESP_ERR_NO_ERROR ? 0 : -1;
 }
 
 int ls_kafka_partitions(rd_kafka_t *client, const char *topic, int32_t *ret, struct ls_err *err)

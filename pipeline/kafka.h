@@ -62,13 +62,6 @@ int ls_kafka_err(struct ls_err *err, rd_kafka_resp_err_t code, const char *forma
 int ls_kafka_answers(const struct ls_config *config, int timeout_ms, struct ls_err *err);
 
 /*
- * First offset and end offset (of what is committed) of a partition: the broker's, not cached.
- * Waits a few seconds for a leader where there is none.
- */
-int ls_kafka_range(rd_kafka_t *client, const char *topic, int32_t partition, int64_t *ret_first,
-                   int64_t *ret_end, struct ls_err *err);
-
-/*
  * Wakes librdkafka's thread of the partition's broker, by a small request to it: one whose queue
  * was full, or that was idle when a partition was assigned, may sleep for up to a second before it
  * looks again (librdkafka 2.0.2; measured: 1.0 s without, 0.03 s with). Waits for the answer, at

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "pipeline/ends.h"
 #include "pipeline/intake.h"
 #include "pipeline/kafka.h"
 #include "pipeline/leaders.h"
@@ -124,11 +125,13 @@ static int look_at_log(struct update *update, char *why, size_t size, struct ls_
     char topic[LS_TOPIC_NAME_MAX], genesis[37];
     ls_topic_state(update->ledger->entity, topic);
     *why = '\0';
+    size_t n = (size_t)update->ledger->entity->partitions;
+    LS_CLEANUP_FREE int64_t *firsts = ls_calloc(n, sizeof(*firsts));
+    if (ls_kafka_ranges(ls_source_client(reader->source), topic, NULL, n, LS_KAFKA_TIMEOUT_MS,
+                        firsts, reader->ends, err) < 0)
+        return -1;
     for (int32_t p = 0; p < update->ledger->entity->partitions; p++) {
-        int64_t first, next = reader->positions[p].next;
-        if (ls_kafka_range(ls_source_client(reader->source), topic, p, &first, &reader->ends[p],
-                           err) < 0)
-            return -1;
+        int64_t first = firsts[p], next = reader->positions[p].next;
         if (next == 0)
             reader->positions[p].next = first; /* what was deleted before is not there to be read */
         else if (next > reader->ends[p])

@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "pipeline/ends.h"
 #include "pipeline/kafka.h"
 #include "pipeline/quarantined.h"
 
@@ -42,9 +43,9 @@ int ls_quarantine_scan_open(const struct ls_config *config, const struct ls_sink
     if (rc == 0) {
         scan.first = ls_calloc((size_t)scan.n + 1, sizeof(*scan.first));
         scan.end = ls_calloc((size_t)scan.n + 1, sizeof(*scan.end));
+        rc = ls_kafka_ranges(scan.consumer, scan.topic, NULL, (size_t)scan.n, LS_KAFKA_TIMEOUT_MS,
+                             scan.first, scan.end, err);
     }
-    for (int32_t p = 0; rc == 0 && p < scan.n; p++)
-        rc = ls_kafka_range(scan.consumer, scan.topic, p, &scan.first[p], &scan.end[p], err);
     if (rc < 0)
         ls_quarantine_scan_close(&scan);
     else

@@ -2,6 +2,7 @@
 #include <xxhash.h>
 
 #include "base/mem.h"
+#include "pipeline/ends.h"
 #include "pipeline/kafka.h"
 #include "pipeline/quarantine_read.h"
 #include "pipeline/quarantined_file.h"
@@ -75,12 +76,12 @@ static int is_current(rd_kafka_t *client, const char *topic, int32_t n,
                       struct ls_err *err)
 {
     bool current = true;
+    LS_CLEANUP_FREE int64_t *ends = ls_calloc((size_t)n + 1, sizeof(*ends));
+    if (ls_kafka_ranges(client, topic, NULL, (size_t)n, LS_KAFKA_TIMEOUT_MS, NULL, ends, err) < 0)
+        return -1;
     for (int32_t p = 0; p < n; p++) {
-        int64_t first, end;
-        if (ls_kafka_range(client, topic, p, &first, &end, err) < 0)
-            return -1;
-        current &= places[p].next == end;
-        *ret_beyond |= places[p].next > end;
+        current &= places[p].next == ends[p];
+        *ret_beyond |= places[p].next > ends[p];
     }
     return current;
 }

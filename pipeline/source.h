@@ -87,7 +87,7 @@ int ls_source_wake(struct ls_source *source, int32_t partition);
 /* End of a partition's log as last fetched (no request is made), or -1. */
 int64_t ls_source_cached_end(struct ls_source *source, int32_t partition);
 
-/* The client, for requests such as ls_kafka_range. Borrowed. */
+/* The client, for requests such as ls_kafka_ranges. Borrowed. */
 rd_kafka_t *ls_source_client(struct ls_source *source);
 
 #endif

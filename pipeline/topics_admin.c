@@ -13,6 +13,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "pipeline/ends.h"
 
 enum { WAIT_STEP_MS = 50, LOOKS = 4, LOOK_STEP_MS = 250 };
 
@@ -54,12 +55,13 @@ int ls_topics_describe(rd_kafka_t *client, const struct ls_topic_spec *specs, si
 static int count_records(rd_kafka_t *client, const char *topic, struct ls_topic_info *info,
                          struct ls_err *err)
 {
-    for (int32_t p = 0; p < info->partitions; p++) {
-        int64_t first = 0, end = 0;
-        if (ls_kafka_range(client, topic, p, &first, &end, err) < 0)
-            return -1;
-        info->records += end - first;
-    }
+    size_t n = (size_t)info->partitions;
+    LS_CLEANUP_FREE int64_t *firsts = ls_calloc(n + 1, sizeof(*firsts));
+    LS_CLEANUP_FREE int64_t *ends = ls_calloc(n + 1, sizeof(*ends));
+    if (ls_kafka_ranges(client, topic, NULL, n, LS_KAFKA_TIMEOUT_MS, firsts, ends, err) < 0)
+        return -1;
+    for (size_t p = 0; p < n; p++)
+        info->records += ends[p] - firsts[p];
     return 0;
 }
 

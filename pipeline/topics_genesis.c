@@ -21,6 +21,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "pipeline/ends.h"
 #include "pipeline/topics_admin.h"
 #include "schema/key.h"
 
@@ -86,17 +87,19 @@ static int look(struct writing *writing, char uuid[37], struct ls_err *err)
 /* A partition that is full of records and has no genesis is not a log that lockstep made. */
 static int check_adoptable(struct writing *writing, rd_kafka_t *client, struct ls_err *err)
 {
+    size_t n = (size_t)writing->entity->partitions;
+    LS_CLEANUP_FREE int64_t *firsts = ls_calloc(n, sizeof(*firsts));
+    LS_CLEANUP_FREE int64_t *ends = ls_calloc(n, sizeof(*ends));
+    if (ls_kafka_ranges(client, writing->topic, NULL, n, LS_KAFKA_TIMEOUT_MS, firsts, ends, err) <
+        0)
+        return -1;
     for (int32_t p = 0; p < writing->entity->partitions; p++) {
-        int64_t first = 0, end = 0;
-        if (writing->found[p])
-            continue;
-        if (ls_kafka_range(client, writing->topic, p, &first, &end, err) < 0)
-            return -1;
-        if (end - first >= LS_GENESIS_WITHIN)
+        int64_t records = ends[p] - firsts[p];
+        if (!writing->found[p] && records >= LS_GENESIS_WITHIN)
             return ls_err_set(err, LS_ERR_FATAL, 0,
                               "%s/%d holds up to %lld records and no genesis record: this log was "
                               "not made by `lockstep topics create`; use another generation",
-                              writing->topic, p, (long long)(end - first));
+                              writing->topic, p, (long long)records);
     }
     return 0;
 }

@@ -8,6 +8,7 @@
 
 #include "base/mem.h"
 #include "kafka_fixture.h"
+#include "pipeline/ends.h"
 #include "pipeline/topics_admin.h"
 
 enum { PARTITIONS = 2, WAIT_MS = 30000, TRIES = 300 };
@@ -116,7 +117,9 @@ static struct ls_log_position position_at_end(void)
     struct ls_log_position position = {.partition = 0};
     struct ls_err err = {0};
     int64_t first = 0, end = 0;
-    cr_assert_eq(ls_kafka_range(client, topic, 0, &first, &end, &err), 0, "%s", err.text);
+    cr_assert_eq(
+        ls_kafka_ranges(client, topic, &(int32_t){0}, 1, LS_KAFKA_TIMEOUT_MS, &first, &end, &err),
+        0, "%s", err.text);
     cr_assert_eq(
         ls_kafka_read_all(&config, topic, LS_KAFKA_TIMEOUT_MS, take_position, &position, &err), 0,
         "%s", err.text);

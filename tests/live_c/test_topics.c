@@ -9,6 +9,7 @@
 
 #include "base/mem.h"
 #include "kafka_fixture.h"
+#include "pipeline/ends.h"
 #include "pipeline/topics_admin.h"
 
 enum { CREATORS = 4, PARTITIONS = 4, WAIT_MS = 30000 };
@@ -180,7 +181,8 @@ Test(topics, created_by_several_at_a_time_have_one_identity)
     rd_kafka_t *kafka = client();
     for (int32_t p = 0; p < PARTITIONS; p++) {
         int64_t low = 0, end = 0;
-        cr_assert_eq(ls_kafka_range(kafka, topic, p, &low, &end, &err), 0, "%s", err.text);
+        cr_assert_eq(ls_kafka_ranges(kafka, topic, &p, 1, LS_KAFKA_TIMEOUT_MS, &low, &end, &err), 0,
+                     "%s", err.text);
         cr_expect_leq(end, 2, "partition %d: a record and its commit, found %ld", p, (long)end);
     }
     rd_kafka_destroy(kafka);
@@ -243,7 +245,9 @@ Test(topics, with_other_partitions_are_refused_and_get_no_genesis)
     ls_buf_free(&findings);
     rd_kafka_t *kafka = client();
     int64_t first = 0, end = 0;
-    cr_assert_eq(ls_kafka_range(kafka, state, 0, &first, &end, &err), 0, "%s", err.text);
+    cr_assert_eq(
+        ls_kafka_ranges(kafka, state, &(int32_t){0}, 1, LS_KAFKA_TIMEOUT_MS, &first, &end, &err), 0,
+        "%s", err.text);
     cr_expect_eq(end, 0);
     rd_kafka_destroy(kafka);
 }

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "mock_kafka.h"
+#include "pipeline/ends.h"
 #include "pipeline/kafka.h"
 #include "pipeline/kafka_property.h"
 #include "pipeline/schema_release.h"
@@ -230,7 +231,9 @@ Test(kafka, a_partition_without_a_leader_yet_is_asked_again)
     for (int i = 0; i < TIMES; i++)
         errors[i] = RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION;
     rd_kafka_mock_push_request_errors_array(mock.cluster, 2 /* ListOffsets */, TIMES, errors);
-    cr_assert_eq(ls_kafka_range(client, "small", 0, &first, &end, &err), 0, "%s", err.text);
+    cr_assert_eq(
+        ls_kafka_ranges(client, "small", &(int32_t){0}, 1, LS_KAFKA_TIMEOUT_MS, &first, &end, &err),
+        0, "%s", err.text);
     cr_expect_eq(first, 0);
     cr_expect_eq(end, 1);
     rd_kafka_destroy(client);

@@ -90,10 +90,14 @@ Test(leaders, one_that_has_none_is_no_partition_that_is_not_there)
     int64_t first, end;
     struct ls_err err = {0};
     set_leader(STATE, AWAY, false);
-    cr_expect_eq(ls_kafka_range(client, STATE, AWAY, &first, &end, &err), -1);
+    cr_expect_eq(ls_kafka_ranges(client, STATE, &(int32_t){AWAY}, 1, LS_KAFKA_TIMEOUT_MS, &first,
+                                 &end, &err),
+                 -1);
     cr_expect_eq(err.class, LS_ERR_RETRY, "%s", err.text);
     err = (struct ls_err){0};
-    cr_expect_eq(ls_kafka_range(client, STATE, FAKE_PARTITIONS, &first, &end, &err), -1);
+    cr_expect_eq(ls_kafka_ranges(client, STATE, &(int32_t){FAKE_PARTITIONS}, 1, LS_KAFKA_TIMEOUT_MS,
+                                 &first, &end, &err),
+                 -1);
     cr_expect_eq(err.class, LS_ERR_FATAL, "%s", err.text);
     rd_kafka_destroy(client);
 }
@@ -107,7 +111,9 @@ Test(leaders, a_broker_that_went_away_is_not_waited_for_until_it_is_back)
     rd_kafka_mock_broker_set_down(mock.cluster, 1);
     for (int i = 0; i < 5; i++) /* also by a request that was on its way */
         cr_expect_eq(ls_kafka_wake(client, STATE, 0), -1);
-    cr_expect_eq(ls_kafka_range(client, STATE, 0, &first, &end, &err), -1);
+    cr_expect_eq(
+        ls_kafka_ranges(client, STATE, &(int32_t){0}, 1, LS_KAFKA_TIMEOUT_MS, &first, &end, &err),
+        -1);
     cr_expect_eq(err.class, LS_ERR_RETRY, "%s", err.text);
     rd_kafka_mock_broker_set_up(mock.cluster, 1);
     while (ls_kafka_wake(client, STATE, 0) < 0)
