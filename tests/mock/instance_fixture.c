@@ -39,10 +39,7 @@ void instance_start(void)
                                      .partitions = FAKE_PARTITIONS,
                                      .generation = 1,
                                      .topic = STATE};
-        struct ls_buf value = {0};
-        ls_genesis_encode(&genesis, &value);
-        mock_kafka_put(&mock, STATE, i, LS_GENESIS_KEY, value.data, value.len);
-        ls_buf_free(&value);
+        mock_kafka_put_genesis(&mock, STATE, &genesis);
     }
 }
 

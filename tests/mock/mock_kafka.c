@@ -3,6 +3,8 @@
 #include <criterion/criterion.h>
 #include <string.h>
 
+#include "schema/key.h"
+
 enum { TIMEOUT_MS = 10000 };
 
 static _Atomic(mock_offsets_fn *) offsets_hook;
@@ -70,4 +72,19 @@ void mock_kafka_put(struct mock_kafka *mock, const char *topic, int32_t partitio
                           RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_END);
     cr_assert_eq(code, RD_KAFKA_RESP_ERR_NO_ERROR, "%s", rd_kafka_err2str(code));
     cr_assert_eq(rd_kafka_flush(mock->owner, TIMEOUT_MS), RD_KAFKA_RESP_ERR_NO_ERROR);
+}
+
+void mock_kafka_put_text(struct mock_kafka *mock, const char *topic, int32_t partition,
+                         const char *key, const char *value)
+{
+    mock_kafka_put(mock, topic, partition, key, value, strlen(value));
+}
+
+void mock_kafka_put_genesis(struct mock_kafka *mock, const char *topic,
+                            const struct ls_genesis *genesis)
+{
+    struct ls_buf value = {0};
+    ls_genesis_encode(genesis, &value);
+    mock_kafka_put(mock, topic, genesis->partition, LS_GENESIS_KEY, value.data, value.len);
+    ls_buf_free(&value);
 }

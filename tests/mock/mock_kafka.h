@@ -6,6 +6,7 @@
 #include <librdkafka/rdkafka_mock.h>
 
 #include "pipeline/config.h"
+#include "schema/wire.h"
 
 struct mock_kafka {
     rd_kafka_t *owner; /* of the cluster; the tests' producer too */
@@ -22,6 +23,12 @@ void mock_kafka_topic(struct mock_kafka *mock, const char *topic, int partitions
 /* Writes a record and waits until the broker has it. key and value may be NULL. */
 void mock_kafka_put(struct mock_kafka *mock, const char *topic, int32_t partition, const char *key,
                     const char *value, size_t value_len);
+
+/* The same of a text, and of the genesis record of genesis->partition. */
+void mock_kafka_put_text(struct mock_kafka *mock, const char *topic, int32_t partition,
+                         const char *key, const char *value);
+void mock_kafka_put_genesis(struct mock_kafka *mock, const char *topic,
+                            const struct ls_genesis *genesis);
 
 /*
  * What any part of the program gets when it calls rd_kafka_offsets_for_times, until the test ends;

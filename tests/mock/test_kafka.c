@@ -32,11 +32,6 @@ static void stop(void)
 
 TestSuite(kafka, .init = start, .fini = stop);
 
-static void put_text(const char *topic, int32_t partition, const char *key, const char *value)
-{
-    mock_kafka_put(&mock, topic, partition, key, value, strlen(value));
-}
-
 Test(kafka, errors_have_the_class_of_what_heals_them)
 {
     static const struct {
@@ -187,7 +182,7 @@ Test(kafka, reads_every_record_of_all_partitions_once)
 {
     mock_kafka_topic(&mock, "small", 4);
     for (int i = 0; i < 30; i++)
-        put_text("small", i % 3, "k", "v"); /* partition 3 stays empty */
+        mock_kafka_put_text(&mock, "small", i % 3, "k", "v"); /* partition 3 stays empty */
     struct seen seen = {0};
     struct ls_err err = {0};
     cr_assert_eq(
@@ -204,7 +199,7 @@ Test(kafka, reads_on_after_errors_that_heal)
 {
     mock_kafka_topic(&mock, "small", 1);
     for (int i = 0; i < 10; i++)
-        put_text("small", 0, "k", "v");
+        mock_kafka_put_text(&mock, "small", 0, "k", "v");
     rd_kafka_mock_push_request_errors(mock.cluster, 1 /* Fetch */, 2,
                                       RD_KAFKA_RESP_ERR_KAFKA_STORAGE_ERROR,
                                       RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION);
@@ -220,7 +215,7 @@ Test(kafka, reads_on_after_errors_that_heal)
 Test(kafka, a_partition_without_a_leader_yet_is_asked_again)
 {
     mock_kafka_topic(&mock, "small", 1);
-    put_text("small", 0, "k", "v");
+    mock_kafka_put_text(&mock, "small", 0, "k", "v");
     struct ls_err err = {0};
     int64_t first = -1, end = -1;
     rd_kafka_t *client = ls_kafka_client(&mock.config, RD_KAFKA_PRODUCER, "test", NULL, NULL, &err);
@@ -253,10 +248,10 @@ Test(kafka, released_schema_is_the_newest_record_of_its_entity)
 {
     mock_kafka_topic(&mock, LS_TOPIC_CONTROL, 1);
     cr_expect_eq(released(NULL), 0);
-    put_text(LS_TOPIC_CONTROL, 0, "schema/member", "{\"version\": 1}");
-    put_text(LS_TOPIC_CONTROL, 0, "schema/member", "{\"version\": 3}");
-    put_text(LS_TOPIC_CONTROL, 0, "schema/members", "{\"version\": 7}");
-    put_text(LS_TOPIC_CONTROL, 0, "heartbeat/member/es/x", "{}");
+    mock_kafka_put_text(&mock, LS_TOPIC_CONTROL, 0, "schema/member", "{\"version\": 1}");
+    mock_kafka_put_text(&mock, LS_TOPIC_CONTROL, 0, "schema/member", "{\"version\": 3}");
+    mock_kafka_put_text(&mock, LS_TOPIC_CONTROL, 0, "schema/members", "{\"version\": 7}");
+    mock_kafka_put_text(&mock, LS_TOPIC_CONTROL, 0, "heartbeat/member/es/x", "{}");
     LS_CLEANUP_FREE char *json = NULL;
     cr_expect_eq(released(&json), 3);
     cr_expect_str_eq(json, "{\"version\": 3}");
@@ -267,7 +262,7 @@ Test(kafka, released_schema_is_the_newest_record_of_its_entity)
 Test(kafka, released_schema_that_is_garbage_is_fatal)
 {
     mock_kafka_topic(&mock, LS_TOPIC_CONTROL, 1);
-    put_text(LS_TOPIC_CONTROL, 0, "schema/member", "{\"version\": \"one\"}");
+    mock_kafka_put_text(&mock, LS_TOPIC_CONTROL, 0, "schema/member", "{\"version\": \"one\"}");
     uint32_t version = 99;
     struct ls_err err = {0};
     cr_expect_eq(

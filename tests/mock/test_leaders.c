@@ -316,7 +316,6 @@ Test(leaders, a_partition_that_is_another_log_once_it_is_back_halts_the_sink)
 {
     struct ls_genesis genesis = {
         .partitions = FAKE_PARTITIONS, .generation = 2, .topic = "member.state.2"};
-    struct ls_buf value = {0};
     struct run run;
     mock_kafka_topic(&mock, "member.state.2", FAKE_PARTITIONS);
     mock.entity.generation = 2;
@@ -324,11 +323,8 @@ Test(leaders, a_partition_that_is_another_log_once_it_is_back_halts_the_sink)
         genesis.partition = p;
         snprintf(genesis.uuid, sizeof(genesis.uuid), "%s",
                  p == AWAY ? "77777777-7777-4777-8777-777777777777" : UUID);
-        value.len = 0;
-        ls_genesis_encode(&genesis, &value);
-        mock_kafka_put(&mock, "member.state.2", p, LS_GENESIS_KEY, value.data, value.len);
+        mock_kafka_put_genesis(&mock, "member.state.2", &genesis);
     }
-    ls_buf_free(&value);
     set_leader("member.state.2", AWAY, false);
     run_live(&run);
     wait_until_it_says(":0", "has no leader");

@@ -33,11 +33,6 @@ static void stop(void)
 
 TestSuite(topics, .init = start, .fini = stop);
 
-static void put_text(const char *topic, int32_t partition, const char *key, const char *value)
-{
-    mock_kafka_put(&mock, topic, partition, key, value, strlen(value));
-}
-
 static void put_genesis_of(const char *topic, int32_t partition, const char *uuid,
                            int32_t partitions)
 {
@@ -47,10 +42,7 @@ static void put_genesis_of(const char *topic, int32_t partition, const char *uui
                                  .created_us = 1700000000000000};
     snprintf(genesis.uuid, sizeof(genesis.uuid), "%s", uuid);
     snprintf(genesis.topic, sizeof(genesis.topic), "%s", topic);
-    struct ls_buf value = {0};
-    ls_genesis_encode(&genesis, &value);
-    mock_kafka_put(&mock, STATE, partition, LS_GENESIS_KEY, value.data, value.len);
-    ls_buf_free(&value);
+    mock_kafka_put_genesis(&mock, STATE, &genesis);
 }
 
 static void put_genesis(int32_t partition, const char *uuid, int32_t partitions)
@@ -63,7 +55,7 @@ Test(topics, genesis_is_the_one_of_all_partitions)
     mock_kafka_topic(&mock, STATE, 4);
     for (int32_t p = 0; p < 4; p++) {
         put_genesis(p, UUID_A, 4);
-        put_text(STATE, p, "a", "record");
+        mock_kafka_put_text(&mock, STATE, p, "a", "record");
     }
     struct ls_genesis genesis[4];
     struct ls_err err = {0};
@@ -95,7 +87,7 @@ Test(topics, genesis_that_one_partition_lacks_is_refused)
     mock_kafka_topic(&mock, STATE, 4);
     for (int32_t p = 0; p < 3; p++)
         put_genesis(p, UUID_A, 4);
-    put_text(STATE, 3, "a", "record");
+    mock_kafka_put_text(&mock, STATE, 3, "a", "record");
     expect_no_genesis("member.state.1/3 has no genesis record; `lockstep topics create`");
 }
 
@@ -118,8 +110,8 @@ Test(topics, genesis_of_another_log_is_refused)
 Test(topics, genesis_that_is_garbage_is_refused_with_its_place)
 {
     mock_kafka_topic(&mock, STATE, 4);
-    put_text(STATE, 0, "a", "record");
-    put_text(STATE, 0, LS_GENESIS_KEY, "garbage");
+    mock_kafka_put_text(&mock, STATE, 0, "a", "record");
+    mock_kafka_put_text(&mock, STATE, 0, LS_GENESIS_KEY, "garbage");
     expect_no_genesis("member.state.1/0 offset 1: genesis record");
 }
 
@@ -149,7 +141,7 @@ Test(topics, genesis_of_an_interrupted_creation_is_completed_with_its_uuid)
 {
     mock_kafka_topic(&mock, STATE, 4);
     put_genesis(2, UUID_A, 4);
-    put_text(STATE, 0, "a", "record");
+    mock_kafka_put_text(&mock, STATE, 0, "a", "record");
     expect_written(3, UUID_A);
     struct ls_genesis genesis[4];
     struct ls_err err = {0};
@@ -191,7 +183,7 @@ static void set_topic_error(const char *topic, rd_kafka_resp_err_t code)
 Test(topics, a_log_that_access_rules_hide_is_not_called_deleted)
 {
     mock_kafka_topic(&mock, LS_TOPIC_CONTROL, 1);
-    put_text(LS_TOPIC_CONTROL, 0, "log/" STATE, "{\"genesis\":\"" UUID_A "\"}");
+    mock_kafka_put_text(&mock, LS_TOPIC_CONTROL, 0, "log/" STATE, "{\"genesis\":\"" UUID_A "\"}");
     set_topic_error(STATE, RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED);
     expect_not_created(NULL, "member.state.1 is hidden from this user by Kafka's access rules");
     rd_kafka_mock_topic_set_error(mock.cluster, STATE, RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART);
@@ -206,8 +198,8 @@ Test(topics, logs_of_two_entities_that_are_gone_may_be_new_together_and_not_alon
     mock.config.entities = entities;
     mock.config.n_entities = LS_COUNT(entities);
     mock_kafka_topic(&mock, LS_TOPIC_CONTROL, 1);
-    put_text(LS_TOPIC_CONTROL, 0, "log/" STATE, known);
-    put_text(LS_TOPIC_CONTROL, 0, "log/order.state.1", known);
+    mock_kafka_put_text(&mock, LS_TOPIC_CONTROL, 0, "log/" STATE, known);
+    mock_kafka_put_text(&mock, LS_TOPIC_CONTROL, 0, "log/order.state.1", known);
     set_topic_error(STATE, RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART);
     set_topic_error("order.state.1", RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART);
     static const char both[] = "`lockstep topics create --new-log member --new-log order`";
