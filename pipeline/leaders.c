@@ -105,12 +105,15 @@ bool ls_leaders_is_refusal(rd_kafka_resp_err_t code)
            code == RD_KAFKA_RESP_ERR_UNKNOWN_LEADER_EPOCH;
 }
 
+enum { REFUSALS_MAX = 64 }; /* of one call: each makes the client ask who leads, too */
+
 /* The questions of one call. */
 struct asking {
     rd_kafka_t *client;
     const char *topic;
     struct ls_offset_question **some;
     int64_t until_ms;
+    int refusals;
 };
 
 /*
@@ -138,13 +141,16 @@ static rd_kafka_resp_err_t ask_together(const struct asking *asking, size_t from
     return code;
 }
 
-/* The same, in halves where one is refused, so that the others have their answers. */
-static rd_kafka_resp_err_t ask_apart(const struct asking *asking, size_t from, size_t n)
+/*
+ * The same, in halves where one is refused, so that the others have their answers. After many
+ * refusals the rest has none.
+ */
+static rd_kafka_resp_err_t ask_apart(struct asking *asking, size_t from, size_t n)
 {
     rd_kafka_resp_err_t code = ask_together(asking, from, n);
     if (!ls_leaders_is_refusal(code))
         return code;
-    if (n == 1)
+    if (++asking->refusals >= REFUSALS_MAX || n == 1)
         return RD_KAFKA_RESP_ERR_NO_ERROR;
     code = ask_apart(asking, from, n / 2);
     if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
@@ -173,7 +179,7 @@ rd_kafka_resp_err_t ls_leaders_put(rd_kafka_t *client, const char *topic,
                                    size_t n, int64_t until_ms)
 {
     LS_CLEANUP_FREE struct ls_offset_question **some = ls_calloc(n + 1, sizeof(*some));
-    struct asking asking = {client, topic, some, until_ms};
+    struct asking asking = {client, topic, some, until_ms, 0};
     for (size_t i = 0; i < n; i++) {
         questions[i].code = RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE;
         questions[i].offset = -1;

@@ -202,6 +202,33 @@ Test(leaders, one_that_no_broker_owns_up_to_is_left_out_alone)
     expect_answers(ALWAYS, AWAY);
 }
 
+static rd_kafka_resp_err_t refuse_all(rd_kafka_t *client, rd_kafka_topic_partition_list_t *list,
+                                      int timeout_ms)
+{
+    (void)client;
+    (void)list;
+    (void)timeout_ms;
+    refused++;
+    return RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION;
+}
+
+Test(leaders, brokers_that_own_up_to_none_are_not_asked_for_each)
+{
+    enum { MANY = 256 };
+    static int32_t numbers[MANY];
+    static int64_t ends[MANY];
+    struct ls_err err = {0};
+    rd_kafka_t *client = open_client();
+    mock_kafka_topic(&mock, "wide", MANY);
+    for (int32_t p = 0; p < MANY; p++)
+        numbers[p] = p;
+    mock_kafka_hook_offsets(refuse_all);
+    cr_expect_eq(ls_kafka_ends(client, "wide", numbers, MANY, TIMEOUT_MS, NULL, ends, &err), -1);
+    cr_expect_eq(err.class, LS_ERR_RETRY, "%s", err.text);
+    cr_expect_lt(refused, MANY / 2, "%d", refused);
+    rd_kafka_destroy(client);
+}
+
 Test(leaders, the_genesis_of_the_others_stands_for_the_log)
 {
     struct ls_genesis genesis[FAKE_PARTITIONS];
