@@ -197,8 +197,9 @@ rd_kafka_resp_err_t ls_leaders_put(rd_kafka_t *client, const char *topic,
     code = ask(client, topic, ls_left_ms(until_ms), &now);
     if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
         return code;
-    ls_leaders_free(leaders);
+    struct ls_leaders before = *leaders;
     *leaders = now;
+    ls_leaders_free(&before);
     n_some = find_open(leaders, questions, n, some);
     return n_some > 0 ? ask_apart(&asking, 0, n_some) : RD_KAFKA_RESP_ERR_NO_ERROR;
 }
