@@ -5,9 +5,10 @@
  * replica that was promoted without the last writes, a backup that was put back, a disk that lied.
  * The next mark would cover what is lost, and nobody would ever miss it. So every new connection is
  * asked who answers: host, port, server_id and data folder, and the time of its start, since
- * nothing goes back without a restart. The number of the connection is a second witness of a
- * restart, for a server that starts twice within the clock's tolerance: numbers count up for as
- * long as the server runs. A planned restart is taken for a doubt, too; that costs one look and a
+ * nothing goes back without a restart. That time is exact to the second, as the server's clock is
+ * asked before and after its uptime, and stays so when the clock is set. The number of the
+ * connection is a second witness, for a server that starts twice within a second: numbers count up
+ * for as long as it runs. A planned restart is taken for a doubt, too; that costs one look and a
  * second of records that are read again and found STALE.
  *
  * MySQL's server_uuid alone was rejected: MariaDB has none, and a data folder that is copied back
@@ -25,10 +26,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 
-enum {
-    IDLE_PING_MS = 30 * 1000, /* a connection unused for longer is tried before it is used */
-    STARTED_TOLERANCE_S = 2,  /* clock and uptime are asked for one after the other, in seconds */
-};
+enum { IDLE_PING_MS = 30 * 1000 }; /* a connection unused for longer is tried before it is used */
 
 void ls_mysql_link_init(struct ls_mysql_link *link, const struct ls_sink_config *config,
                         const struct ls_mysql_server *server, struct ls_lane *lane)
@@ -50,13 +48,13 @@ bool ls_mysql_identity_differs(const struct ls_mysql_identity *a, const struct l
         snprintf(why, size, "another server answers: %.90s, before it was %.90s", b->name, a->name);
         return true;
     }
-    int64_t later_s = b->started_s - a->started_s;
     bool counts_anew =
         reconnected ? b->connection_id <= a->connection_id : b->connection_id != a->connection_id;
-    if (llabs(later_s) <= STARTED_TOLERANCE_S && !counts_anew)
+    bool same_start = a->started_s <= b->started_by_s && b->started_s <= a->started_by_s;
+    if (same_start && !counts_anew)
         return false;
     snprintf(why, size, "the server has started again (its start differs by %" PRId64 " s)",
-             later_s);
+             b->started_s - a->started_s);
     return true;
 }
 
@@ -74,6 +72,9 @@ static int take_answer(void *opaque, size_t index, MYSQL_RES *rows, struct ls_er
                  row[4], row[5]);
     } else if (index == 1) {
         identity->started_s -= strtoll(row[1], NULL, 10);
+        identity->started_by_s -= strtoll(row[1], NULL, 10);
+    } else if (index == 2) {
+        identity->started_by_s += strtoll(row[0], NULL, 10);
     } else {
         snprintf(identity->name + len, sizeof(identity->name) - len, " %s", row[1]);
     }
@@ -86,7 +87,7 @@ static int identify(struct ls_mysql_link *link, bool reconnected, struct ls_err 
     static const char sql[] =
         "SELECT CONNECTION_ID(), UNIX_TIMESTAMP(), IFNULL(@@hostname, ''), @@port, @@server_id, "
         "IFNULL(@@datadir, ''); SHOW GLOBAL STATUS LIKE 'Uptime'; "
-        "SHOW GLOBAL VARIABLES LIKE 'server_uuid'";
+        "SELECT UNIX_TIMESTAMP(); SHOW GLOBAL VARIABLES LIKE 'server_uuid'";
     struct ls_mysql_identity now = {0};
     ls_mysql_hurry(link->config);
     if (ls_mysql_many(&link->mysql, sql, sizeof(sql) - 1, take_answer, &now, err) != 0)

@@ -11,8 +11,13 @@
 
 /* Who answers. Two that differ may differ in what they hold. */
 struct ls_mysql_identity {
-    char name[768];         /* host, port, server_id, data folder, and server_uuid where there is */
-    int64_t started_s;      /* by the server's own clock */
+    char name[768]; /* host, port, server_id, data folder, and server_uuid where there is */
+    /*
+     * When it started, by its own clock: in the second `started_s`, or, where one passed while it
+     * was asked, up to `started_by_s`.
+     */
+    int64_t started_s;
+    int64_t started_by_s;
     uint64_t connection_id; /* the server counts them up from its start */
 };
 

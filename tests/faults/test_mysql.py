@@ -87,6 +87,22 @@ class Away(unittest.TestCase):
             self.assertIn("the server has started again", worker.log())
         self.assertGreaterEqual(first.log().count("Shutdown complete"), 3)
 
+    def test_started_twice_within_seconds_it_is_another_one_each_time(self):
+        first.stop()
+        first.start()
+        with story.worker() as worker:
+            story.publish(members=20, events=20, seed=21)
+            story.wait_caught_up()
+            known = first.sql("SELECT MAX(id) FROM information_schema.processlist")[0][0]
+            with mariadb.frozen(worker.process):
+                first.kill()
+                first.start()
+                while first.sql("SELECT CONNECTION_ID()")[0][0] <= known:
+                    pass  # so the number of the worker's next connection tells nothing
+            pair.publish_to_both()
+            worker.wait_for_log("the server has started again")
+            pair.settle()
+
     def test_down_at_the_start_it_keeps_only_its_own_partitions_waiting(self):
         first.kill()
         with story.worker():

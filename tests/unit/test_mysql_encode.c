@@ -308,9 +308,12 @@ Test(mysql_encode, a_first_mark_leaves_one_that_came_before_as_it_is)
     fixture_free(&f);
 }
 
-static struct ls_mysql_identity identity(const char *name, int64_t started_s, uint64_t id)
+/* Of a server that was asked while `passed` seconds went by. */
+static struct ls_mysql_identity identity(const char *name, int64_t started_s, int passed,
+                                         uint64_t id)
 {
-    struct ls_mysql_identity identity = {.started_s = started_s, .connection_id = id};
+    struct ls_mysql_identity identity = {
+        .started_s = started_s, .started_by_s = started_s + passed, .connection_id = id};
     snprintf(identity.name, sizeof(identity.name), "%s", name);
     return identity;
 }
@@ -320,21 +323,25 @@ Test(mysql_encode, a_server_is_another_when_it_is_elsewhere_or_has_started_again
     static const struct {
         const char *name;
         int64_t started_s;
+        int passed;
         uint64_t id;
         bool reconnected, differs;
     } cases[] = {
-        {"a:1 server_id 1 /data", 1000, 7, false, false}, /* the same connection */
-        {"a:1 server_id 1 /data", 1001, 8, true, false},  /* another one, a second off */
-        {"a:1 server_id 1 /data", 1003, 8, true, true},   /* a later start */
-        {"a:1 server_id 1 /data", 990, 8, true, true},    /* an earlier one */
-        {"a:1 server_id 1 /data", 1001, 7, true, true},   /* connections are counted anew */
-        {"a:1 server_id 1 /data", 1001, 3, true, true},
-        {"a:1 server_id 1 /data", 1000, 8, false, true}, /* a proxy leads elsewhere */
-        {"a:1 server_id 2 /data", 1000, 8, true, true},
+        {"a:1 server_id 1 /data", 1000, 0, 7, false, false}, /* the same connection */
+        {"a:1 server_id 1 /data", 1000, 0, 8, true, false},  /* another one */
+        {"a:1 server_id 1 /data", 999, 1, 8, true, false},   /* a second passed meanwhile */
+        {"a:1 server_id 1 /data", 1001, 0, 8, true, true},   /* a later start */
+        {"a:1 server_id 1 /data", 1001, 1, 8, true, true},
+        {"a:1 server_id 1 /data", 990, 1, 8, true, true},  /* an earlier one */
+        {"a:1 server_id 1 /data", 1000, 0, 7, true, true}, /* connections are counted anew */
+        {"a:1 server_id 1 /data", 1000, 0, 3, true, true},
+        {"a:1 server_id 1 /data", 1000, 0, 8, false, true}, /* a proxy leads elsewhere */
+        {"a:1 server_id 2 /data", 1000, 0, 8, true, true},
     };
-    struct ls_mysql_identity before = identity("a:1 server_id 1 /data", 1000, 7);
+    struct ls_mysql_identity before = identity("a:1 server_id 1 /data", 1000, 0, 7);
     for (size_t i = 0; i < LS_COUNT(cases); i++) {
-        struct ls_mysql_identity now = identity(cases[i].name, cases[i].started_s, cases[i].id);
+        struct ls_mysql_identity now =
+            identity(cases[i].name, cases[i].started_s, cases[i].passed, cases[i].id);
         char why[220] = "";
         cr_expect_eq(
             ls_mysql_identity_differs(&before, &now, cases[i].reconnected, why, sizeof(why)),
