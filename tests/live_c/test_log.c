@@ -78,10 +78,22 @@ static void on_delivered(rd_kafka_t *kafka, const rd_kafka_message_t *message, v
     cr_assert_eq(message->err, RD_KAFKA_RESP_ERR_NO_ERROR, "%s", rd_kafka_err2str(message->err));
 }
 
+/* Where partition 0 ends, of what is committed. */
+static int64_t end_of_first(void)
+{
+    struct ls_err err = {0};
+    int64_t end = 0;
+    cr_assert_eq(
+        ls_kafka_ranges(client, topic, &(int32_t){0}, 1, LS_KAFKA_TIMEOUT_MS, NULL, &end, &err), 0,
+        "%s", err.text);
+    return end;
+}
+
 /* n records of a writer of its own, into partition 0; transactional ones are committed. */
 static void put(int n, bool transactional)
 {
     struct ls_err err = {0};
+    int64_t before = end_of_first();
     rd_kafka_conf_t *conf = rd_kafka_conf_new();
     rd_kafka_conf_set_dr_msg_cb(conf, on_delivered);
     const char *extra[] = {transactional ? "transactional.id" : NULL, topic, NULL};
@@ -101,6 +113,9 @@ static void put(int n, bool transactional)
         cr_assert_null(rd_kafka_commit_transaction(writer, WAIT_MS));
     cr_assert_eq(rd_kafka_flush(writer, WAIT_MS), RD_KAFKA_RESP_ERR_NO_ERROR);
     rd_kafka_destroy(writer);
+    /* A commit is answered before the partition has its end, and until then nobody sees it. */
+    while (end_of_first() < before + n + (transactional ? 1 : 0))
+        poll(NULL, 0, 5);
 }
 
 static void take_position(void *opaque, const rd_kafka_message_t *message)
@@ -116,14 +131,10 @@ static struct ls_log_position position_at_end(void)
 {
     struct ls_log_position position = {.partition = 0};
     struct ls_err err = {0};
-    int64_t first = 0, end = 0;
-    cr_assert_eq(
-        ls_kafka_ranges(client, topic, &(int32_t){0}, 1, LS_KAFKA_TIMEOUT_MS, &first, &end, &err),
-        0, "%s", err.text);
     cr_assert_eq(
         ls_kafka_read_all(&config, topic, LS_KAFKA_TIMEOUT_MS, take_position, &position, &err), 0,
         "%s", err.text);
-    position.offset = end - 1;
+    position.offset = end_of_first() - 1;
     return position;
 }
 
