@@ -10,8 +10,8 @@ Why not `meson test`: it counts programs, not tests; and Criterion runs every te
 that a leak which the sanitizer finds there leaves the test passed and the exit code 0. Here the
 sanitizers write their reports into a directory, and a test that left one has failed.
 
-Most tests wait for a server or a timeout and hardly compute, so more of them run at once than there
-are processors; but not many more, as all live tests share one stack.
+Most tests wait for a server or a timeout and hardly compute, so many more of them run at once than
+there are processors; of live tests, which share one stack, a few more.
 """
 
 import argparse
@@ -32,7 +32,12 @@ LEAK = "LeakSanitizer"
 FRAME = re.compile(r"^ +#\d+ .*", re.MULTILINE)
 FRAMEWORK = ("libcriterion", "__interceptor_")
 REPORT_LINES = 40
-JOBS = min(8, 3 * (os.cpu_count() or 1))
+JOBS = 8 * (os.cpu_count() or 1)
+LIVE_JOBS = min(8, 3 * (os.cpu_count() or 1))
+
+
+def is_live(test: dict) -> bool:
+    return any(suite.rpartition(":")[2] == "live" for suite in test["suite"])
 
 
 def registered(build: Path, live: bool, sanitized: bool) -> list:
@@ -42,7 +47,7 @@ def registered(build: Path, live: bool, sanitized: bool) -> list:
     return [
         test
         for test in json.loads(text)
-        if any(suite.rpartition(":")[2] == "live" for suite in test["suite"]) == live
+        if is_live(test) == live
         and (not sanitized or Path(test["cmd"][0]).is_relative_to(build.resolve()))
     ]
 
@@ -62,7 +67,8 @@ def run(build: Path, test: dict, reports: Path, filters: list) -> tuple:
     """(passed, failed) of one program; each of its tests is counted once."""
     arguments = []
     if is_criterion(test):
-        arguments = [f"-j{JOBS}", *criterion_filter(filters)]
+        jobs = LIVE_JOBS if is_live(test) else JOBS
+        arguments = [f"-j{jobs}", *criterion_filter(filters)]
     elif filters and not any(name in test["name"] for name in filters):
         return 0, 0
     begin, known = time.monotonic(), set(reports.iterdir())
