@@ -73,11 +73,7 @@ class Relay:
         self.listener.close()
 
     def _accept(self):
-        while True:
-            try:
-                client, _ = self.listener.accept()
-            except OSError:
-                return
+        for client in relay.clients(self.listener):
             server = socket.create_connection(("127.0.0.1", self.target))
             relay.join(client, server)
 

@@ -130,11 +130,7 @@ class Door:
         self.links.clear()
 
     def _accept(self):
-        while True:
-            try:
-                client, _ = self.listener.accept()
-            except OSError:
-                return
+        for client in relay.clients(self.listener):
             with self.lock:
                 try:
                     server = socket.create_connection(("127.0.0.1", self.target), TIMEOUT_S)

@@ -25,6 +25,16 @@ def join(client, server):
         threading.Thread(target=_pass_on, args=(a, b), daemon=True).start()
 
 
+def clients(listener):
+    """Those who connect, until the listener is shut down."""
+    while True:
+        try:
+            client, _ = listener.accept()
+        except OSError:
+            return
+        yield client
+
+
 class Narrow:
     """A port before one of loopback that takes little at a time, and slowly: a sender's socket fills
     up in the middle of what it has to say. A context manager."""
@@ -53,11 +63,7 @@ class Narrow:
         self.listener.close()
 
     def _accept(self):
-        while True:
-            try:
-                client, _ = self.listener.accept()
-            except OSError:
-                return
+        for client in clients(self.listener):
             server = socket.create_connection(("127.0.0.1", self.target))
             asked = [0]  # bytes since the last answer
             for pass_on in (self._take, self._answer):

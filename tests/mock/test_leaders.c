@@ -121,30 +121,51 @@ Test(leaders, a_broker_that_went_away_is_not_waited_for_until_it_is_back)
     rd_kafka_destroy(client);
 }
 
-Test(leaders, the_others_are_asked_and_soon_answered)
-{
-    static const int32_t numbers[FAKE_PARTITIONS] = {0, 1, 2, 3};
+/* What the leaders say of each partition. */
+struct answers {
     int64_t firsts[FAKE_PARTITIONS], ends[FAKE_PARTITIONS];
     struct ls_log_position positions[FAKE_PARTITIONS];
+};
+
+static void ask_ends(rd_kafka_t *client, struct answers *ret)
+{
+    static const int32_t numbers[FAKE_PARTITIONS] = {0, 1, 2, 3};
+    struct ls_err err = {0};
+    cr_assert_eq(ls_kafka_ends(client, STATE, numbers, FAKE_PARTITIONS, TIMEOUT_MS, ret->firsts,
+                               ret->ends, &err),
+                 0, "%s", err.text);
+}
+
+static void ask_log(rd_kafka_t *client, struct answers *ret)
+{
     const struct ls_log_position *wrong = NULL;
     struct ls_err err = {0};
-    rd_kafka_t *client = open_client();
-    set_leader(STATE, AWAY, false);
-    cr_assert_eq(
-        ls_kafka_ends(client, STATE, numbers, FAKE_PARTITIONS, TIMEOUT_MS, firsts, ends, &err), 0,
-        "%s", err.text);
     for (int32_t p = 0; p < FAKE_PARTITIONS; p++)
-        positions[p] =
+        ret->positions[p] =
             (struct ls_log_position){.partition = p, .offset = 5, .at_ms = 1700000000000};
-    cr_assert_eq(ls_kafka_check_log(&mock.config, client, STATE, positions, FAKE_PARTITIONS,
+    cr_assert_eq(ls_kafka_check_log(&mock.config, client, STATE, ret->positions, FAKE_PARTITIONS,
                                     TIMEOUT_MS, &wrong, &err),
                  0, "%s", err.text);
     cr_expect_null(wrong);
+}
+
+static void expect_all_but(const struct answers *answers, int32_t without)
+{
     for (int32_t p = 0; p < FAKE_PARTITIONS; p++) {
-        cr_expect_eq(positions[p].asked, p != AWAY);
-        cr_expect_eq(firsts[p], p == AWAY ? -1 : 0);
-        cr_expect_eq(ends[p], p == AWAY ? -1 : 1);
+        cr_expect_eq(answers->positions[p].asked, p != without, "%d", p);
+        cr_expect_eq(answers->firsts[p], p == without ? -1 : 0);
+        cr_expect_eq(answers->ends[p], p == without ? -1 : 1);
     }
+}
+
+Test(leaders, the_others_are_asked_and_soon_answered)
+{
+    struct answers answers;
+    rd_kafka_t *client = open_client();
+    set_leader(STATE, AWAY, false);
+    ask_ends(client, &answers);
+    ask_log(client, &answers);
+    expect_all_but(&answers, AWAY);
     rd_kafka_destroy(client);
 }
 
@@ -164,31 +185,16 @@ Test(leaders, where_none_is_there_that_is_what_the_failure_says)
 
 static void expect_answers(int times, int32_t without)
 {
-    static const int32_t numbers[FAKE_PARTITIONS] = {0, 1, 2, 3};
-    int64_t firsts[FAKE_PARTITIONS], ends[FAKE_PARTITIONS];
-    struct ls_log_position positions[FAKE_PARTITIONS];
-    const struct ls_log_position *wrong = NULL;
-    struct ls_err err = {0};
+    struct answers answers;
     rd_kafka_t *client = open_client();
-    for (int32_t p = 0; p < FAKE_PARTITIONS; p++)
-        positions[p] =
-            (struct ls_log_position){.partition = p, .offset = 5, .at_ms = 1700000000000};
     refuse(AWAY, times);
-    cr_expect_eq(
-        ls_kafka_ends(client, STATE, numbers, FAKE_PARTITIONS, TIMEOUT_MS, firsts, ends, &err), 0,
-        "%s", err.text);
+    ask_ends(client, &answers);
     cr_expect_gt(refused, 0);
     refuse(AWAY, times);
-    cr_expect_eq(ls_kafka_check_log(&mock.config, client, STATE, positions, FAKE_PARTITIONS,
-                                    TIMEOUT_MS, &wrong, &err),
-                 0, "%s", err.text);
+    ask_log(client, &answers);
     cr_expect_gt(refused, 0);
     refuse(AWAY, 0);
-    for (int32_t p = 0; p < FAKE_PARTITIONS; p++) {
-        cr_expect_eq(positions[p].asked, p != without, "%d", p);
-        cr_expect_eq(firsts[p], p == without ? -1 : 0);
-        cr_expect_eq(ends[p], p == without ? -1 : 1);
-    }
+    expect_all_but(&answers, without);
     rd_kafka_destroy(client);
 }
 
