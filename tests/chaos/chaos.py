@@ -2,6 +2,7 @@
 """Breaks the whole stack at random under a steady load, and proves that nothing was lost.
 
     ./dev chaos [--minutes N] [--seed S] [--rate N/s] [--members N] [--report FILE]
+                [--sanitize address|thread]
                 [--keep FOLDER] [--list]
 
 Minutes of breaking (5), what follows from the seed (1), changes published a second (500), members
@@ -180,6 +181,11 @@ def parse():
     parser.add_argument("--rate", type=float, default=500, help="changes published a second (500)")
     parser.add_argument("--members", type=int, default=20000, help="how many there are (20000)")
     parser.add_argument("--report", type=Path, help="write the report to this file, as Markdown")
+    parser.add_argument(
+        "--sanitize",
+        choices=["address", "thread"],
+        help="the program is one built for this sanitizer, which must have nothing to say",
+    )
     parser.add_argument("--keep", help="after a failure, keep logs and the model in this folder")
     parser.add_argument("--list", action="store_true", help="only show what would be broken")
     parser.add_argument("--json-summary", type=Path, help=argparse.SUPPRESS)

@@ -20,6 +20,7 @@ import stores
 from world import ELASTIC, MYSQL, REDIS
 
 HTTP_S = 20
+DEADLOCK = 1213  # the server's code
 
 
 class Fault:
@@ -303,12 +304,23 @@ class ForeignLocks(MysqlFault):
     def begin(self):
         self.before = self.counter("Innodb_row_lock_waits")
         self.held = self.connection()
+        tables = sorted(row[0] for row in self.run("SHOW TABLES LIKE 'member\\_0%'"))
+        chosen = sorted(self.chance.sample(tables, 40))
+        while not self._lock(chosen):
+            pass
+
+    def _lock(self, tables):
+        """False where it was the victim of a deadlock with a worker: then it has to begin again."""
         self.held.begin()
         with self.held.cursor() as cursor:
-            cursor.execute("SHOW TABLES LIKE 'member\\_0%'")
-            tables = [row[0] for row in cursor.fetchall()]
-            for table in self.chance.sample(sorted(tables), 40):
-                cursor.execute(f"SELECT COUNT(*) FROM {table} FOR UPDATE")
+            try:
+                for table in tables:
+                    cursor.execute(f"SELECT COUNT(*) FROM {table} FOR UPDATE")
+            except pymysql.err.OperationalError as error:
+                if error.args[0] != DEADLOCK:
+                    raise
+                return False
+        return True
 
     def felt(self):
         return self.counter("Innodb_row_lock_waits") > self.before

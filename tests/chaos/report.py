@@ -71,7 +71,8 @@ def _summary(outcome, failures):
     date = time.strftime("%Y-%m-%d", time.gmtime(outcome.started))
     lines = [
         f"{date}, `./dev chaos --minutes {options.minutes:g} --seed {options.seed} "
-        f"--rate {options.rate:g} --members {options.members}`",
+        f"--rate {options.rate:g} --members {options.members}"
+        f"{' --sanitize ' + options.sanitize if options.sanitize else ''}`",
         "",
         f"**{'Not proven' if failures else 'Proven'}**: {len(outcome.broken)} faults in "
         f"{options.minutes:g} minutes; {load.get('published', 0):,} changes acknowledged, "

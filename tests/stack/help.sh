@@ -53,6 +53,7 @@ Sometimes:
     chaos           break the whole stack at random under load, and prove every store; what breaks
                     follows from --seed, and --report FILE keeps what happened
                         ./dev chaos --minutes 30 --seed 7 --report chaos.md
+                    --sanitize thread runs the program under ThreadSanitizer (or address)
     knockout        take the handlers of faults out one by one, and expect a test to fail;
                     --list only says which, --commit REV takes them from a commit,
                     --report FILE keeps what became of each, and goes on with what FILE lacks

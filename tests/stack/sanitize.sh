@@ -37,7 +37,8 @@ sanitize_program() {
     mv "$sanitized_bin.new" "$sanitized_bin" # never half a script: others may be starting it
 }
 
-# One more test for the total: that there are no reports in this folder. Shows those that there are.
+# One more test for the total: that there are no reports in this folder. Shows those that there are,
+# and fails then.
 sanitize_told() {
     local reports=$1 summary=$2 found
     found=$(find "$reports" -type f -size +0 | wc -l)
@@ -49,4 +50,5 @@ sanitize_told() {
     say "$found reports of sanitizers:"
     find "$reports" -type f -size +0 -exec head -n 40 {} + >&2
     echo '{"passed": 0, "failed": 1}' >"$summary"
+    return 1
 }
